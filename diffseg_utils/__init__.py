@@ -1,0 +1,1 @@
+"""Semantic segmentation with frozen diffusion models and entropy-weighted voting."""
