@@ -3,7 +3,7 @@ from importlib import import_module
 
 import numpy as np
 
-FAMILIES = ("bedroom", "ffhq", "cat", "horse")
+FAMILIES = ("bedroom", "ffhq", "cat", "horse", "smoke")
 SPLITS = ("train", "validation", "test", "pretrain")
 
 

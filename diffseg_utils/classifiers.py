@@ -1,0 +1,177 @@
+"""Pixel classifiers: N small MLPs as one batched module, trained together, applied to native feature maps."""
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from .features import FeatureMaps, _neighbours
+from .presets import RECIPES, choose
+
+LAYERS = (("0", "2"), ("3", "5"), ("6", None))      # the published Sequential: a linear layer and its batch norm, three times
+FAST_BYTES = 2**30                                  # float16 maps below this are widened once for faster gathers
+BAND = 32                                           # label rows predicted at a time
+
+
+def published_widths(n_classes):
+    """(h1, h2): (128, 32) below 30 class ids, (256, 128) from there on."""
+    return (128, 32) if n_classes < 30 else (256, 128)
+
+
+class PixelEnsemble(nn.Module):
+    """N classifiers Linear-ReLU-BatchNorm-Linear-ReLU-BatchNorm-Linear; every parameter carries a first axis N."""
+
+    def __init__(self, n_members, n_features, n_classes, widths=None, generator=None):
+        super().__init__()
+        sizes = (n_features, *(widths or published_widths(n_classes)), n_classes)
+        for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
+            weight = torch.empty(n_members, fan_in, fan_out).normal_(0, 0.02, generator=generator)
+            self.register_parameter(f"weight{i}", nn.Parameter(weight))                              # (N, in, out)
+            self.register_parameter(f"bias{i}", nn.Parameter(torch.zeros(n_members, fan_out)))
+            if i < 2:
+                self.register_parameter(f"scale{i}", nn.Parameter(torch.ones(n_members, fan_out)))
+                self.register_parameter(f"shift{i}", nn.Parameter(torch.zeros(n_members, fan_out)))
+                self.register_buffer(f"mean{i}", torch.zeros(n_members, fan_out))
+                self.register_buffer(f"var{i}", torch.ones(n_members, fan_out))
+
+    n_members = property(lambda self: self.weight0.shape[0])
+    n_features = property(lambda self: self.weight0.shape[1])
+    n_classes = property(lambda self: self.weight2.shape[2])
+    widths = property(lambda self: (self.weight0.shape[2], self.weight1.shape[2]))
+
+    def forward(self, x):
+        """Logits [N, P, C] of features x [N, P, D], a batch of its own for every member."""
+        for i in range(2):
+            x = torch.baddbmm(self._p("bias", i)[:, None], x, self._p("weight", i)).relu()           # (N, P, h)
+            x = self._batch_norm(x, i)
+        return torch.baddbmm(self.bias2[:, None], x, self.weight2)
+
+    def member_logits(self, features):
+        """Logits [N, P, C] of features [P, D]: the plain definition."""
+        return self(features[None].expand(self.n_members, -1, -1))
+
+    @torch.no_grad()
+    def probabilities(self, maps, image, size, rows=None):
+        """Class distributions [N, C, b - a, size] of label rows (a, b) of an image, all rows by default.
+
+        The first layer is linear and its input is an interpolation, whose weights sum to one: so it is applied to the
+        native maps, and h1 hidden channels are up-sampled instead of D features. Works in bands: bounded memory.
+        """
+        a, b = rows or (0, size)
+        if not 0 <= a < b <= size:
+            raise ValueError(f"rows {rows} are not within the {size} rows of the label map")
+        if maps.n_features != self.n_features:
+            raise ValueError(f"these maps have {maps.n_features} features, the classifiers expect {self.n_features}")
+        out = torch.empty(self.n_members, self.n_classes, b - a, size, device=self.weight0.device)
+        for top in range(a, b, BAND):
+            bottom = min(top + BAND, b)
+            out[:, :, top - a:bottom - a] = self._band(maps, image, size, top, bottom)
+        return out
+
+    def save(self, path):
+        """Write safetensors to `path` (through a temporary name)."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: t.contiguous() for name, t in self.state_dict().items()}, f"{path}.tmp")
+        os.replace(f"{path}.tmp", path)
+
+    @classmethod
+    def load(cls, path):
+        """The ensemble in safetensors file `path`; FileNotFoundError or ValueError names the file."""
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{path}: no classifiers here; run 02_classifier_training first")
+        try:
+            with safe_open(path, "pt") as file:
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return cls._from_state(state)
+        except (SafetensorError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{path}: not an ensemble of pixel classifiers ({str(error).splitlines()[0]})") from None
+
+    @classmethod
+    def from_published(cls, source):
+        """Read model_*.pth files of the published code: a folder, or a list of files; "module." prefixes may be absent."""
+        files = _published_files(source)
+        members = [_published_member(file) for file in files]
+        shapes = [{name: tuple(t.shape) for name, t in member.items()} for member in members]
+        for file, shape in zip(files, shapes):
+            if shape != shapes[0]:
+                raise ValueError(f"{file}: its layers {_layers(shape)} differ from {_layers(shapes[0])} in {files[0].name}")
+        return cls._from_state({name: torch.stack([m[name] for m in members]) for name in members[0]})
+
+    @classmethod
+    def _from_state(cls, state):
+        n, d, h1 = state["weight0"].shape
+        _, h2, c = state["weight2"].shape
+        ensemble = cls(n, d, c, (h1, h2))
+        ensemble.load_state_dict(state)
+        return ensemble.eval()
+
+    def _p(self, name, i):
+        return getattr(self, f"{name}{i}")
+
+    def _batch_norm(self, x, i):
+        """Batch norm of each member's own batch, as BatchNorm1d over N * h channels."""
+        n, p, h = x.shape
+        channels = x.transpose(0, 1).reshape(p, n * h)
+        flat = [self._p(name, i).view(-1) for name in ("mean", "var", "scale", "shift")]
+        return F.batch_norm(channels, *flat, training=self.training).view(p, n, h).transpose(0, 1)
+
+    def _band(self, maps, image, size, a, b):
+        """Distributions [N, C, b - a, size] of label rows a..b."""
+        n, h1 = self.bias0.shape
+        device = self.weight0.device
+        y, x = torch.arange(a, b, device=device), torch.arange(size, device=device)
+        hidden, start = {}, 0                                      # maps of one resolution add up before up-sampling
+        for m in maps.maps:
+            _, h, w, c = m.shape
+            low, high, _ = _neighbours(y, size, h)
+            cells = m[image, low[0]:high[-1] + 1].to(device, torch.float32).reshape(-1, c)
+            weight = self.weight0[:, start:start + c].permute(1, 0, 2).reshape(c, n * h1)
+            part = (cells @ weight).view(-1, w, n * h1)                                              # (rows, w, N * h1)
+            hidden[h, w] = hidden[h, w] + part if (h, w) in hidden else part
+            start += c
+        x1 = sum(_upsample_band(part, y, x, size, h, w) for (h, w), part in hidden.items())
+        x1 = x1.view(-1, n, h1).transpose(0, 1)                                                      # (N, P, h1)
+        x1 = self._batch_norm((x1 + self.bias0[:, None]).relu(), 0)
+        x2 = self._batch_norm(torch.baddbmm(self.bias1[:, None], x1, self.weight1).relu(), 1)
+        logits = torch.baddbmm(self.bias2[:, None], x2, self.weight2)                                # (N, P, C)
+        return logits.softmax(2).transpose(1, 2).reshape(n, -1, b - a, size)
+
+
+def _upsample_band(part, y, x, size, h, w):
+    """[len(y), size, K] from native rows `part` [rows, w, K] that cover label rows y."""
+    low, high, fy = _neighbours(y, size, h)
+    first = low[0]
+    part = torch.lerp(part[low - first], part[high - first], fy[:, None, None]) if h != size else part[:len(y)]
+    low, high, fx = _neighbours(x, size, w)
+    return torch.lerp(part[:, low], part[:, high], fx[None, :, None]) if w != size else part
+
+
+def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published", seed=0, checkpoint=None, *,
+          widths=None, epochs=100, device="cpu", save_every=60.0, report=None):
+    """Train N members on all labelled pixels; returns (PixelEnsemble in eval mode, history DataFrame: member, step, loss).
+
+    maps: FeatureMaps of B images; labels: int64 [B, H, W]. recipe "published": Baranchuk et al. to the letter, a member
+    that met its stop rule leaves the batch; "tuned": large batches and one cycle of the learning rate. checkpoint: a file
+    that lets an interrupted training go on to the same result. report(step, n_steps) is called now and then.
+    """
+    from .training import fit
+    labels = torch.as_tensor(labels)
+    if labels.dim() != 3 or labels.shape[1] != labels.shape[2] or len(labels) != maps.n_images:
+        raise ValueError(f"labels of shape {tuple(labels.shape)} do not fit {maps.n_images} images of square size")
+    known = choose("recipe", recipe, RECIPES)
+    scored = (labels >= 0) & (labels < n_classes) & (labels != ignore_label)
+    pixels = scored.nonzero()                                                                        # (P, 3): image, y, x
+    if len(pixels) < known["batch"]:
+        raise ValueError(f"{len(pixels)} labelled pixels are fewer than one batch of {known['batch']}")
+    if maps.maps[0].dtype == torch.float16 and maps.nbytes < FAST_BYTES:
+        maps = FeatureMaps([m.float() for m in maps.maps])
+    ensemble = PixelEnsemble(n_members, maps.n_features, n_classes, widths, torch.Generator().manual_seed(seed))
+    data = maps, labels[scored], pixels, labels.shape[1]
+    return fit(ensemble.to(device), data, known, seed, epochs, checkpoint, save_every, report)

@@ -1,0 +1,125 @@
+"""Every constant of the paper and of the published code: datasets, backbones, training recipes. Nothing here computes."""
+from dataclasses import dataclass
+from pathlib import Path
+
+_BLOB = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
+_YANDEX = "https://storage.yandexcloud.net/yandex-research/ddpm-segmentation/"
+DATA_URL = _YANDEX + "datasets.tar.gz"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One dataset: class names in id order, which id is not scored, how many images, which backbone."""
+
+    name: str
+    title: str
+    classes: tuple
+    counts: dict                       # split -> number of images; the first ones in path order
+    backbone: str
+    ignore_label: int = 255
+    label_size: int = 256
+    painted: str | None = None         # the family of scenes/, None for image files
+    folders: tuple = (("train", "real/train"), ("validation", "ddpm"), ("test", "real/test"))
+    skip: tuple = ()                   # ((split, images to skip first), ...)
+    epochs: int = 100                  # at most; the published number
+
+    @property
+    def n_classes(self):
+        return len(self.classes)
+
+
+def _names(text):
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _counts(train, validation, test):
+    return {"train": train, "validation": validation, "test": test}
+
+
+_PUBLISHED = (
+    Preset("bedroom_28", "LSUN-Bedroom", _names(
+        "background, bed, bed footboard, bed headboard, bed side rail, carpet, ceiling, chandelier / ceiling fan blade, "
+        "curtain, cushion, floor, table/nightstand/dresser, table top, picture / mirror, pillow, lamp column, lamp shade, "
+        "wall, window, curtain rod, window frame, chair, picture / mirror frame, plinth, door / door frame, pouf, wardrobe, "
+        "plant, table staff"), _counts(40, 40, 20), "lsun_bedroom", ignore_label=0),
+    Preset("ffhq_34", "FFHQ-256", _names(
+        "background, head, cheek, chin, ear, ear helix, ear lobule, eye bottom lid, eyelashes, iris, pupil, sclera, "
+        "tear duct, eye top lid, eyebrow, forehead, frown, hair, sideburns, jaw, moustache, inferior lip, oral commissure, "
+        "superior lip, teeth, neck, nose, ala of nose, nose bridge, nose tip, nostril, philtrum, temple, wrinkles"),
+        _counts(20, 20, 20), "ffhq"),
+    Preset("cat_15", "LSUN-Cat", _names(
+        "background, back, belly, chest, leg, paw, head, ear, eye, mouth, tongue, nose, tail, whiskers, neck"),
+        _counts(30, 30, 20), "lsun_cat"),
+    Preset("horse_21", "LSUN-Horse", _names(
+        "background, person, back, barrel, bridle, chest, ear, eye, forelock, head, hoof, leg, mane, muzzle, neck, nostril, "
+        "tail, thigh, saddle, shoulder, leg protection"), _counts(30, 30, 30), "lsun_horse"),
+    Preset("celeba_19", "CelebA", _names(      # eye_g and u_lip have no training pixel: its ceiling is 89.5 %
+        "background, cloth, ear_r, eye_g, hair, hat, l_brow, l_ear, l_eye, l_lip, mouth, neck, neck_l, nose, r_brow, r_ear, "
+        "r_eye, skin, u_lip"), _counts(20, 0, 500), "ffhq"),
+    Preset("ade_bedroom_30", "ADE-Bedroom", _names(
+        "wall, bed, floor, table, lamp, ceiling, painting, windowpane, pillow, curtain, cushion, door, chair, cabinet, "
+        "chest, mirror, rug, armchair, book, sconce, plant, wardrobe, clock, light, flower, vase, fan, box, shelf, "
+        "television"), _counts(50, 36, 650), "lsun_bedroom",       # validation: the 36 training images not trained on
+        folders=(("train", "real/train"), ("validation", "real/train"), ("test", "real/test")), skip=(("validation", 50),)),
+)
+
+_MINI = (
+    Preset("mini_bedroom", "Mini-Bedroom", _names(
+        "clutter, wall, floor, ceiling, bed, headboard, pillow, window, curtain, lamp, picture, nightstand, door"),
+        _counts(40, 20, 20), "mini", ignore_label=0, label_size=64, painted="bedroom"),
+    Preset("mini_ffhq", "Mini-FFHQ", _names(
+        "background, skin, hair, brow, eye, nose, mouth, ear, neck, cloth"),
+        _counts(20, 20, 20), "mini", label_size=64, painted="ffhq"),
+    Preset("mini_cat", "Mini-Cat", _names(
+        "background, back, belly, leg, paw, head, ear, eye, nose, tail"),
+        _counts(30, 20, 20), "mini", label_size=64, painted="cat"),
+    Preset("mini_horse", "Mini-Horse", _names(
+        "background, head, ear, mane, neck, barrel, leg, hoof, tail, saddle, person"),
+        _counts(30, 20, 30), "mini", label_size=64, painted="horse"),
+    Preset("mini_smoke", "Smoke", ("background", "front", "body", "rider"),
+           _counts(4, 3, 3), "mini", label_size=64, painted="smoke", epochs=1),
+)
+
+DATASETS = {preset.name: preset for preset in _PUBLISHED + _MINI}
+MINI = tuple(preset.name for preset in _MINI[:4])
+PAPER = tuple(preset.name for preset in _PUBLISHED[:4])
+
+_ADM_256 = dict(
+    image_size=256, num_channels=256, num_res_blocks=2, num_head_channels=64, attention_resolutions="32,16,8",
+    class_cond=False, learn_sigma=True, diffusion_steps=1000, noise_schedule="linear", resblock_updown=True,
+    use_scale_shift_norm=True, dropout=0.1)
+MINI_FLAGS = dict(
+    image_size=64, num_channels=32, channel_mult="1,2,3,4", num_res_blocks=1, num_head_channels=32,
+    attention_resolutions="16,8", class_cond=False, learn_sigma=False, diffusion_steps=1000, noise_schedule="linear",
+    resblock_updown=True, use_scale_shift_norm=True)
+
+
+def _official(name, *more):
+    """An official 256 px checkpoint, with the published choice of steps and decoder blocks."""
+    urls = [*(base + f"{name}.pt" for base in more), _YANDEX + f"models/ddpm_checkpoints/{name}.pt"]
+    return dict(flags=_ADM_256, checkpoint=f"{name}.pt", steps=[50, 150, 250], blocks=[5, 6, 7, 8, 12], urls=urls)
+
+
+BACKBONES = {
+    "lsun_bedroom": _official("lsun_bedroom", _BLOB),
+    "ffhq": _official("ffhq"),
+    "lsun_cat": _official("lsun_cat", _BLOB),
+    "lsun_horse": _official("lsun_horse", _BLOB),
+    "mini": dict(flags=MINI_FLAGS, checkpoint=str(Path(__file__).parent / "weights" / "mini.safetensors"),
+                 steps=[50, 150, 250], blocks=[2, 3, 4, 5, 6]),
+}
+
+RECIPES = {
+    # Baranchuk et al.: batches of 64 pixels; from epoch index 4 on a member stops when the loss of a single batch has
+    # not gone below its best for more than 50 consecutive batches
+    "published": dict(batch=64, optimiser="Adam", rate=1e-3, patience=50, patient_from=4),
+    # large batches and one cycle of the learning rate: a third of the time
+    "tuned": dict(batch=1024, optimiser="AdamW", rate=4e-3, steps=500),
+}
+
+
+def choose(kind, name, table):
+    """`table[name]`, or a ValueError that names the choices."""
+    if name not in table:
+        raise ValueError(f"unknown {kind} {name!r}; choose from {', '.join(table)}")
+    return table[name]

@@ -1,0 +1,151 @@
+"""The training loop of a PixelEnsemble: every member on its own shuffle, all members in one batched step."""
+import os
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+GATHER_BYTES = 2**26        # features gathered at once; several steps share a gather
+
+
+def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
+    """Train `ensemble` by `recipe`; see classifiers.train. data: maps, targets [P], pixels [P, 3], label size."""
+    maps, targets, pixels, size = data
+    batch, per_epoch = recipe["batch"], len(targets) // recipe["batch"]                      # drop_last
+    n_steps = min(recipe.get("steps", epochs * per_epoch), epochs * per_epoch)
+    run = _Run(ensemble, recipe, n_steps)
+    if checkpoint and Path(checkpoint).exists():
+        run.restore(checkpoint)
+    last_save = last_report = time.monotonic()
+    log_every = max(1, min(per_epoch, n_steps) // 40)
+    while run.step < n_steps and run.alive:
+        epoch, place = divmod(run.step, per_epoch)
+        n_ahead = max(1, GATHER_BYTES // (len(run.alive) * batch * maps.n_features * 4))
+        n_ahead = min(n_ahead, per_epoch - place, n_steps - run.step)
+        order = torch.stack([_shuffle(len(targets), seed, member, epoch)[place * batch:(place + n_ahead) * batch]
+                             for member in run.alive])                                        # (N, steps * batch)
+        x, target = _gather(maps, pixels, targets, order, size, n_ahead, ensemble.weight0)
+        for k in range(n_ahead):
+            losses = run.update(x[:, k], target[:, k])
+            if run.step % log_every == 0 or run.step == n_steps:
+                run.history += [(member, run.step, loss) for member, loss in zip(run.alive, losses)]
+            keep = run.stop_rule(losses, epoch)
+            if len(keep) < len(run.alive):
+                run.history += [(run.alive[i], run.step, losses[i]) for i in range(len(losses)) if i not in keep]
+                run.retire(keep)
+                x, target = x[keep], target[keep]
+            if not run.alive:
+                break
+        now = time.monotonic()
+        if checkpoint and now - last_save > save_every:
+            run.save(checkpoint)
+            last_save = now
+        if report and now - last_report > 1:
+            report(run.step, n_steps)
+            last_report = now
+    run.retire([])
+    if report:
+        report(n_steps, n_steps)
+    return run.finished.eval(), pd.DataFrame(sorted(set(run.history)), columns=["member", "step", "loss"])
+
+
+class _Run:
+    """The members still in training, their optimiser, and the members that have finished."""
+
+    def __init__(self, ensemble, recipe, n_steps):
+        self.live, self.recipe = ensemble.train(), recipe
+        self.finished = type(ensemble)(ensemble.n_members, ensemble.n_features, ensemble.n_classes, ensemble.widths)
+        self.finished.to(ensemble.weight0)
+        self.alive = list(range(ensemble.n_members))
+        self.best, self.waits = [float("inf")] * ensemble.n_members, [0] * ensemble.n_members
+        self.step, self.history = 0, []
+        make = getattr(torch.optim, recipe["optimiser"])
+        self.optimiser = make(self.live.parameters(), lr=recipe["rate"], fused=True)
+        one_cycle = torch.optim.lr_scheduler.OneCycleLR
+        self.schedule = one_cycle(self.optimiser, recipe["rate"], n_steps) if "steps" in recipe else None
+
+    def update(self, x, target):
+        """One step of every live member on its own batch; x [N, b, D], target [N, b]. Returns their losses."""
+        logits = self.live(x)
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).mean(1)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.sum().backward()                       # members share no parameter: the gradient of the sum is each one's own
+        self.optimiser.step()
+        if self.schedule:
+            self.schedule.step()
+        self.step += 1
+        return loss.tolist()
+
+    def stop_rule(self, losses, epoch):
+        """Positions of the members that go on: published, a batch loss must go below the best once in 51 batches."""
+        if epoch < self.recipe.get("patience_from", np.inf):
+            return list(range(len(self.alive)))
+        for member, loss in zip(self.alive, losses):
+            better = loss < self.best[member]
+            self.waits[member] = 0 if better else self.waits[member] + 1
+            self.best[member] = min(loss, self.best[member])
+        return [i for i, member in enumerate(self.alive) if self.waits[member] <= self.recipe["patience"]]
+
+    def retire(self, keep):
+        """Freeze the members that are not at positions `keep`: weights, statistics and optimiser state leave the batch."""
+        gone = [i for i in range(len(self.alive)) if i not in keep]
+        ids = [self.alive[i] for i in gone]
+        with torch.no_grad():
+            for kept, live in zip(self.finished.state_dict().values(), self.live.state_dict().values()):
+                kept[ids] = live[gone]
+        self._narrow(keep)
+        self.alive = [self.alive[i] for i in keep]
+
+    def save(self, path):
+        """Write all that an interrupted training needs (through a temporary name)."""
+        state = {"live": self.live.state_dict(), "finished": self.finished.state_dict(), "alive": self.alive,
+                 "optimiser": self.optimiser.state_dict(), "best": self.best, "waits": self.waits, "step": self.step,
+                 "history": self.history, "schedule": self.schedule.state_dict() if self.schedule else None}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, f"{path}.tmp")
+        os.replace(f"{path}.tmp", path)
+
+    def restore(self, path):
+        """Go on from `path`; ValueError if it belongs to another training."""
+        saved = torch.load(path, map_location=self.live.weight0.device, weights_only=True)
+        wanted = {name: tuple(t.shape) for name, t in self.finished.state_dict().items()}
+        if {name: tuple(t.shape) for name, t in saved["finished"].items()} != wanted:
+            raise ValueError(f"{path}: this checkpoint belongs to a training of another shape; delete it to start anew")
+        self._narrow(saved["alive"])
+        self.live.load_state_dict(saved["live"])
+        self.finished.load_state_dict(saved["finished"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        if self.schedule:
+            self.schedule.load_state_dict(saved["schedule"])
+        self.alive, self.best, self.waits = saved["alive"], saved["best"], saved["waits"]
+        self.step, self.history = saved["step"], saved["history"]
+
+    def _narrow(self, keep):
+        """Keep only the members at positions `keep` in the live batch and in the optimiser."""
+        for p in self.live.parameters():
+            p.grad = None
+            p.data = p.data[keep]
+            for name, value in self.optimiser.state[p].items():
+                if value.dim():
+                    self.optimiser.state[p][name] = value[keep]
+        for name, buffer in list(self.live.named_buffers()):
+            setattr(self.live, name, buffer[keep])
+
+
+def _gather(maps, pixels, targets, order, size, n_steps, like):
+    """Features [N, steps, b, D] and targets [N, steps, b] of the pixels that `order` [N, steps * b] names."""
+    image, y, x = pixels[order.flatten()].unbind(1)
+    features = maps.at(image, y, x, size).view(len(order), n_steps, -1, maps.n_features)
+    return features.to(like), targets[order].view(len(order), n_steps, -1).to(like.device)
+
+
+@lru_cache(maxsize=32)                              # one epoch of all members; the next epoch pushes them out
+def _shuffle(n, seed, member, epoch):
+    """The order in which a member sees its n pixels in an epoch."""
+    words = np.random.SeedSequence([seed, member, epoch]).generate_state(2)
+    generator = torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+    return torch.randperm(n, generator=generator).int()
