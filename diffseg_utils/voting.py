@@ -79,17 +79,16 @@ def vote(probs, rule="entropy_weighted", **kw):
     if not callable(rule) and rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; choose from {', '.join(RULES)}")
     rule = RULES.get(rule, rule)
-    takes = list(signature(rule).parameters)[1:]
-    if strange := sorted(kw.keys() - takes):
-        raise ValueError(f"rule {rule.__name__} takes no {', '.join(strange)}; it takes {', '.join(['probs', *takes])}")
+    takes = signature(rule).parameters
+    if strange := sorted(kw.keys() - takes.keys()):
+        raise ValueError(f"rule {rule.__name__} takes no {', '.join(strange)}; it takes {', '.join(takes)}")
     return _first(rule(probs, **kw))
 
 
 def sweep(probs, ks):
     """vote(probs, k=k) for each of ks: int64 labels [K, *pixels]; entropy computed once. ValueError unless k >= 0."""
     uncertainty = entropy(probs)
-    labels = [_first(_mix(_weights(uncertainty, float(k)), probs)) for k in ks]
-    return torch.stack(labels) if labels else uncertainty.new_empty(0, *uncertainty.shape[1:], dtype=torch.int64)
+    return torch.stack([_first(_mix(_weights(uncertainty, float(k)), probs)) for k in ks])
 
 
 def disagreement(probs):

@@ -1,0 +1,65 @@
+"""One look for every figure: fonts, a colour for each rule and each class, panels of images."""
+import colorsys
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+RULES = {                                        # name -> (label, colour): Okabe and Ito's colour-blind-safe palette
+    "member": ("single member", "#999999"),
+    "majority": ("majority", "#0072B2"),
+    "mean": ("mean", "#E69F00"),
+    "geometric_mean": ("geometric mean", "#009E73"),
+    "most_certain": ("most certain", "#CC79A7"),
+    "entropy_weighted": ("entropy-weighted", "#D55E00"),
+}
+INK, PALE = "#222222", "#bbbbbb"
+IGNORED = (70, 70, 70)
+
+STYLE = {
+    "figure.dpi": 110, "figure.constrained_layout.use": True, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "axes.labelcolor": INK,
+    "text.color": INK, "legend.frameon": False, "image.interpolation": "nearest", "lines.linewidth": 2.0,
+}
+
+
+def new_figure(width, height, **grid):
+    """(Figure, array of Axes) in the kit's style; no global state. grid: nrows, ncols, width_ratios, ..."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(squeeze=False, **grid)
+
+
+def class_colours(n_classes):
+    """uint8 [n_classes, 3]: neighbours in id differ in hue and lightness; id 0 is dark."""
+    hues = [(i * 0.381966) % 1 for i in range(n_classes)]
+    levels = [(0.62, 0.95), (0.85, 0.72), (0.40, 0.88)]
+    colours = [colorsys.hsv_to_rgb(h, *levels[i % 3]) for i, h in enumerate(hues)]
+    return np.array([(0.16, 0.17, 0.20), *colours[1:]][:n_classes]) * 255 // 1
+
+
+def colour_labels(label, preset):
+    """uint8 [H, W, 3] of a label map; ids that are not scored are grey."""
+    table = np.full((256, 3), IGNORED, np.uint8)
+    table[:preset.n_classes] = class_colours(preset.n_classes)
+    if preset.ignore_label < 256:
+        table[preset.ignore_label] = IGNORED
+    return table[np.asarray(label)]
+
+
+def show(axes, image, title=None, **how):
+    """`image` on `axes` without ticks or frame."""
+    axes.imshow(np.asarray(image), **how)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if title is not None:
+        axes.set_title(title)
+
+
+def class_legend(figure, preset, ids, **where):
+    """A legend of the class names with their colours."""
+    colours = class_colours(preset.n_classes) / 255
+    patches = [mpl.patches.Patch(color=colours[i], label=preset.classes[i]) for i in ids if i != preset.ignore_label]
+    figure.legend(handles=patches, **{"loc": "outside lower center", "ncols": 6, "fontsize": 9, **where})

@@ -1,0 +1,72 @@
+"""Execute one parameterized notebook in this process: check its parameters, run it over ipc, leave no time stamps."""
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import papermill
+from jupyter_client.manager import AsyncKernelManager
+from papermill.exceptions import PapermillExecutionError
+
+
+class IpcKernelManager(AsyncKernelManager):
+    """A kernel that talks over sockets in a folder of its own: parallel kernels never fight for TCP ports."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.transport = "ipc"
+        self.folder = tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True)
+        self.ip = str(Path(self.folder.name) / "socket")
+
+
+def parameters_of(notebook):
+    """{name: default} of the cell tagged `parameters` (literals only)."""
+    cells = [c for c in nbformat.read(notebook, 4).cells if "parameters" in c.metadata.get("tags", [])]
+    if not cells:
+        raise ValueError(f"{notebook}: no cell is tagged 'parameters'")
+    values = {}
+    exec(cells[0].source, {}, values)               # our own notebook's literals
+    return values
+
+
+def execute(notebook, output, parameters):
+    """Run `notebook` with `parameters` and write the executed copy to `output` (through a temporary name).
+
+    ValueError: a parameter the notebook does not have. RuntimeError: it failed; the sentence names the cell's error and
+    the copy that shows where.
+    """
+    known = parameters_of(notebook)
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        raise ValueError(f"{Path(notebook).name}: unknown parameter {unknown[0]!r}; choose from {', '.join(known)}")
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
+    try:
+        papermill.execute_notebook(str(notebook), str(partial), parameters, progress_bar=False, log_output=False,
+                                   kernel_manager_class=IpcKernelManager)
+        nbformat.write(without_times(nbformat.read(partial, 4)), partial)
+        os.replace(partial, output)
+    except PapermillExecutionError as error:
+        failed = output.with_name(f"{output.stem}.failed.ipynb")
+        os.replace(partial, failed)
+        raise RuntimeError(f"{error.ename}: {error.evalue} (the executed copy: {failed})") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def without_times(notebook):
+    """The executed notebook without time stamps, paths of this machine and other traces of when and where it ran."""
+    notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata}
+    for cell in notebook.cells:
+        cell.metadata = {"tags": cell.metadata.get("tags", [])} if cell.metadata.get("tags") else {}
+    return notebook
+
+
+if __name__ == "__main__":
+    try:
+        execute(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
+    except (ValueError, RuntimeError) as error:
+        sys.exit(str(error))
