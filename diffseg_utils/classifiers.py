@@ -1,10 +1,8 @@
 """Pixel classifiers: N small MLPs as one batched module, trained together, applied to native feature maps."""
 import os
-from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
@@ -14,7 +12,6 @@ from torch import nn
 from .features import FeatureMaps, _neighbours
 from .presets import RECIPES, choose
 
-LAYERS = (("0", "2"), ("3", "5"), ("6", None))      # the published Sequential: a linear layer and its batch norm, three times
 FAST_BYTES = 2**30                                  # float16 maps below this are widened once for faster gathers
 BAND = 32                                           # label rows predicted at a time
 
@@ -30,7 +27,7 @@ class PixelEnsemble(nn.Module):
     def __init__(self, n_members, n_features, n_classes, widths=None, generator=None):
         super().__init__()
         sizes = (n_features, *(widths or published_widths(n_classes)), n_classes)
-        for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
+        for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             weight = torch.empty(n_members, fan_in, fan_out).normal_(0, 0.02, generator=generator)
             self.register_parameter(f"weight{i}", nn.Parameter(weight))                              # (N, in, out)
             self.register_parameter(f"bias{i}", nn.Parameter(torch.zeros(n_members, fan_out)))
@@ -95,14 +92,12 @@ class PixelEnsemble(nn.Module):
 
     @classmethod
     def from_published(cls, source):
-        """Read model_*.pth files of the published code: a folder, or a list of files; "module." prefixes may be absent."""
-        files = _published_files(source)
-        members = [_published_member(file) for file in files]
-        shapes = [{name: tuple(t.shape) for name, t in member.items()} for member in members]
-        for file, shape in zip(files, shapes):
-            if shape != shapes[0]:
-                raise ValueError(f"{file}: its layers {_layers(shape)} differ from {_layers(shapes[0])} in {files[0].name}")
-        return cls._from_state({name: torch.stack([m[name] for m in members]) for name in members[0]})
+        """Read model_<number>.pth of the published code: a folder, or a list of files; "module." prefixes may be absent.
+
+        FileNotFoundError or ValueError names the file and what is wrong with it.
+        """
+        from .published import read_published
+        return cls._from_state(read_published(source))
 
     @classmethod
     def _from_state(cls, state):

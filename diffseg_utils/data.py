@@ -31,7 +31,7 @@ def samples(preset, split, root="data"):
         for index in range(preset.counts[split]):
             yield Sample(f"{split}_{index:03d}", *paint(preset.painted, split, index))
         return
-    for path in image_files(preset, split, root):
+    for path in image_files(preset, split, root) if preset.counts[split] else ():
         yield Sample(path.stem, read_image(path), read_label(path.with_suffix(".npy"), preset))
 
 
@@ -67,7 +67,8 @@ def read_label(path, preset):
     if not path.exists():
         raise FileNotFoundError(f"{path}: this image has no label file")
     try:
-        label = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            label = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path}: not a readable .npy label ({str(error).splitlines()[0]})") from None
     if label.dtype.kind not in "ui":
@@ -130,5 +131,5 @@ def identity(preset, root="data"):
             for sample in samples(preset, split, root):
                 digest.update(sample.name.encode())
                 digest.update(np.ascontiguousarray(sample.image))
-                digest.update(sample.label)
+                digest.update(np.ascontiguousarray(sample.label))
     return digest.hexdigest()

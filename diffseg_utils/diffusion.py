@@ -105,10 +105,7 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
     FileNotFoundError: no checkpoint. ValueError: another architecture, a damaged file, impossible steps or blocks.
     """
     device = torch.device(device)
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
-    if precision == "float16" and device.type != "cuda":
-        raise ValueError(f"precision float16 needs a CUDA device, not {device.type}; choose float32 or bfloat16")
+    _check_device(device, precision)
     spec = describe(backbone)
     with torch.device("meta"):
         model, diffusion = create(spec["flags"])
@@ -116,8 +113,9 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
     if random_weights is None:
         state = _checked_state(checkpoint_path(backbone, data), model, backbone)
     else:
-        torch.manual_seed(random_weights)
-        state = _untrained(spec["flags"]).state_dict()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(random_weights)
+            state = _untrained(spec["flags"]).state_dict()
     _cut(model, max(spec["blocks"]))
     kept = {name: state[name].float() for name in model.state_dict()}
     model.load_state_dict(kept, assign=True)
@@ -143,6 +141,17 @@ def check_taps(steps, blocks, n_timesteps, n_blocks, where):
             raise ValueError(f"{where}: decoder block {block} does not exist; choose from 0..{n_blocks - 1}")
     if not steps or not blocks:
         raise ValueError(f"{where}: at least one step and one decoder block are needed")
+
+
+def _check_device(device, precision):
+    """ValueError if this precision or this device is not to be had."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    if precision == "float16" and device.type != "cuda":
+        raise ValueError(f"precision float16 needs a CUDA device, not {device.type}; choose float32 or bfloat16")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
+        raise ValueError(f"device {device.type!r} is not available here; choose from {', '.join(d for d in there if there[d])}")
 
 
 def _untrained(flags):
@@ -174,6 +183,9 @@ def _checked_state(path, model, backbone):
         raise ValueError(f"{path}: not a file of plain weights ({_first_line(error)}); no pickled code is executed") from None
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds a {type(state).__name__}, not a state dict of tensors")
+    other = [name for name, p in state.items() if not isinstance(p, torch.Tensor)]
+    if other:
+        raise ValueError(f"{path}: {other[0]!r} in it is a {type(state[other[0]]).__name__}; a plain state dict is needed")
     wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     found = {name: tuple(p.shape) for name, p in state.items()}
     for problem, names in (("missing", wanted.keys() - found.keys()), ("unexpected", found.keys() - wanted.keys())):

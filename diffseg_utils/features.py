@@ -69,7 +69,10 @@ class FeatureMaps:
         path = Path(path)
         if not (path / "meta.json").exists():
             raise FileNotFoundError(f"{path}: no feature maps here; run 01_feature_extraction first")
-        meta = json.loads((path / "meta.json").read_text())
+        try:
+            meta = json.loads((path / "meta.json").read_text())
+        except ValueError:
+            raise ValueError(f"{path / 'meta.json'}: not readable; run 01_feature_extraction again") from None
         maps = []
         for entry in meta["maps"]:
             file, shape, n = path / entry["file"], entry["shape"], int(np.prod(entry["shape"]))
@@ -94,7 +97,7 @@ def extract(backbone, images, noise=None, steps=None, blocks=None, *, store=None
     sink = None if store is None else _Store(store)
     try:
         done = 0
-        for chunk in images.split(batch) if isinstance(images, torch.Tensor) else images:
+        for chunk in images.split(batch) if isinstance(images, torch.Tensor) and len(images) else images:
             maps = _maps(backbone, chunk.to(backbone.device), noise, steps, blocks, generator)
             maps = [m.to("cpu", dtype) for m in maps]
             for k, m in enumerate(maps):
@@ -103,16 +106,15 @@ def extract(backbone, images, noise=None, steps=None, blocks=None, *, store=None
                                      f"{steps[k // len(blocks)]}, decoder block {blocks[k % len(blocks)]}")
             done += len(chunk)
             sink.append(maps) if sink else parts.append(maps)
+        if done == 0:
+            raise ValueError(f"{backbone.name}: no images to extract features from")
+        if sink:
+            sink.close()
     except BaseException:
         if sink:
             sink.discard()
         raise
-    if done == 0:
-        raise ValueError(f"{backbone.name}: no images to extract features from")
-    if sink:
-        sink.close()
-        return FeatureMaps.load(store, verify=False)
-    return FeatureMaps([torch.cat(m) for m in zip(*parts, strict=True)])
+    return FeatureMaps.load(store, verify=False) if sink else FeatureMaps([torch.cat(m) for m in zip(*parts, strict=True)])
 
 
 def _maps(backbone, images, noise, steps, blocks, generator):
@@ -162,13 +164,14 @@ class _Store:
     def __init__(self, path):
         self.path, self.shapes, self.files = Path(path), None, []
         self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        shutil.rmtree(self.partial, ignore_errors=True)             # of a process that was killed and had our number
         self.partial.mkdir(parents=True)
 
     def append(self, maps):
         if self.shapes is None:
             self.dtype = torch.float16 if maps[0].dtype == torch.float16 else torch.float32
             self.shapes = [[0, *m.shape[1:]] for m in maps]
-            self.files = [open(self.partial / f"map_{k:02d}.bin", "wb") for k in range(len(maps))]
+            self.files = [open(self.partial / f"map_{k:02d}.bin", "wb") for k in range(len(maps))]   # noqa: SIM115
         for shape, file, m in zip(self.shapes, self.files, maps, strict=True):
             shape[0] += len(m)
             m.to(self.dtype).contiguous().numpy().tofile(file)
@@ -189,7 +192,7 @@ class _Store:
             file.close()
         shutil.rmtree(self.partial, ignore_errors=True)
 
-    __enter__ = lambda self: self                                           # noqa: E731
+    __enter__ = lambda self: self
 
     def __exit__(self, kind, *_):
         self.close() if kind is None else self.discard()

@@ -1,5 +1,5 @@
 """Every constant of the paper and of the published code: datasets, backbones, training recipes. Nothing here computes."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _BLOB = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
@@ -26,6 +26,10 @@ class Preset:
     @property
     def n_classes(self):
         return len(self.classes)
+
+    def resized(self, **counts):
+        """This dataset with other numbers of images, such as resized(test=500); painted ones have any number."""
+        return replace(self, counts={**self.counts, **counts})
 
 
 def _names(text):

@@ -18,7 +18,7 @@ def painted_images(n_per_family, families, size=64):
 
 
 def pretrain(flags, images, n_images, state, batch=16, rate=4e-4, decay=0.999, warmup=100, seed=0, device="cpu",
-             save_every=300.0, report=None):
+             save_every=300.0, log_every=100, report=None):
     """Train a U-Net with `flags` on `images` (uint8 [M, S, S, 3]) until it has seen `n_images`; returns (EMA weights, log).
 
     Everything random depends on (seed, step) alone and `state` (a file) keeps weights, EMA, optimiser and log, so a
@@ -51,7 +51,7 @@ def pretrain(flags, images, n_images, state, batch=16, rate=4e-4, decay=0.999, w
             for name, p in model.state_dict().items():
                 ema[name].lerp_(p, 1 - min(decay, (1 + step) / (10 + step)))
         losses.append(loss.item())
-        if step % 100 == 0 or step == n_steps:
+        if step % log_every == 0 or step == n_steps:
             log.append([step * batch, float(np.mean(losses))])
             losses = []
             if report:

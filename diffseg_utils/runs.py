@@ -1,15 +1,9 @@
-"""A run: its folders, the record of what produced them, and the one path (dask, papermill) by which runs are made."""
+"""A run: its folders, the parameters and code its outputs depend on, and the record that tells whether they are current."""
 import ast
 import hashlib
 import json
 import os
-import platform
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from .presets import DATASETS, RECIPES, choose
@@ -18,7 +12,6 @@ PACKAGE = Path(__file__).parent
 FEATURES, TRAINING, VOTING, FIGURES = ("01_feature_extraction", "02_classifier_training", "03_voting_analysis",
                                        "04_figure_reproduction")
 STAGES = (FEATURES, TRAINING, VOTING)
-SHARE = {FEATURES: 3, TRAINING: 10, VOTING: 3}      # of the time of a run, for the estimate of what is left
 
 
 def project():
@@ -47,7 +40,7 @@ class Run:
     def __post_init__(self):
         choose("dataset", self.dataset, DATASETS)
         choose("recipe", self.recipe, RECIPES)
-        choose("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        choose("device", self.device, dict.fromkeys(("auto", "cpu", "cuda", "mps")))
 
     @property
     def preset(self):
@@ -92,6 +85,11 @@ class Run:
     @property
     def torch_device(self):
         return pick_device(self.device)
+
+    @property
+    def label(self):
+        """<name>/<seed>, as on disk."""
+        return f"{self.name}/{self._seed_name}"
 
     @property
     def _seed_name(self):
@@ -140,8 +138,6 @@ def write_json(path, content):
     os.replace(partial, path)
 
 
-# ---- is a stage done? -------------------------------------------------------------------------------------------------
-
 def rooms(source, seen=()):
     """Files of the package that Python text `source` imports from, directly or through one another."""
     found = set(seen)
@@ -166,13 +162,14 @@ def _files_of(room):
 def stage_key(run, stage, extra):
     """Everything that a stage's outputs depend on, as plain JSON: parameters, code, checkpoint, data, the stage before."""
     from . import data, diffusion
+    from .notebooks import parameters_of
     notebook = project() / "notebooks" / f"{stage}.ipynb"
     cells = [c["source"] for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
     code = "\n".join("".join(source) for source in cells)
     weights = diffusion.checkpoint_path(run.backbone_used, run.data_root)
     before = STAGES[STAGES.index(stage) - 1] if stage != FEATURES else None
     return {
-        "parameters": {**_identity(run, stage), **extra},
+        "parameters": {**_identity(run, stage), **{name: extra[name] for name in extra if name in parameters_of(notebook)}},
         "notebook": _digest(code.encode()),
         "rooms": {f.relative_to(PACKAGE).as_posix(): _digest(f.read_bytes()) for f in sorted(rooms(code))},
         "backbone": {k: diffusion.describe(run.backbone_used)[k] for k in ("flags", "steps", "blocks")},
@@ -188,7 +185,7 @@ def is_done(run, stage, key):
         record = json.loads(run.record(stage).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    outputs = _outputs(run, stage)
+    outputs = outputs_now(run, stage)
     return record["key"] == json.loads(json.dumps(key)) and record["outputs"] == outputs and bool(outputs)
 
 
@@ -198,7 +195,7 @@ def _identity(run, stage):
     return {name: value for name, value in asdict(run).items() if name not in skip}
 
 
-def _outputs(run, stage):
+def outputs_now(run, stage):
     """{path: [size, time]} of a stage's outputs; empty if one is missing."""
     found = {}
     for path in run.outputs(stage):
@@ -216,148 +213,6 @@ def _stamp(path):
 
 def _digest(content):
     return hashlib.sha256(content).hexdigest()
-
-
-# ---- making runs ------------------------------------------------------------------------------------------------------
-
-def run_stage(run, stage, extra=None, threads=None, after=None):
-    """Make one stage of a run unless it is done; returns (stage, seconds, "made" or "kept"). Runs on a dask worker."""
-    extra, start = extra or {}, time.monotonic()
-    key = stage_key(run, stage, extra)
-    if is_done(run, stage, key):
-        return stage, 0.0, "kept"
-    run.record(stage).unlink(missing_ok=True)
-    notebook, output = project() / "notebooks" / f"{stage}.ipynb", run.outputs(stage)[0]
-    from .notebooks import parameters_of
-    known = parameters_of(notebook)
-    parameters = {name: value for name, value in {**asdict(run), **extra}.items() if name in known}
-    environment = {**os.environ, "DIFFSEG_PROGRESS": str(progress_file(run, stage))}
-    if threads:
-        environment |= {"OMP_NUM_THREADS": str(threads)}
-    child = subprocess.run([sys.executable, "-m", "diffseg_utils.notebooks", notebook, output, json.dumps(parameters)],
-                           env=environment, cwd=project(), capture_output=True, text=True)
-    progress_file(run, stage).unlink(missing_ok=True)
-    if child.returncode:
-        raise RuntimeError(f"{run.name} {stage}: {child.stderr.strip().splitlines()[-1]}")
-    missing = [path for path in run.outputs(stage) if not path.exists()]
-    if missing:
-        raise RuntimeError(f"{run.name} {stage}: the notebook ended without writing {missing[0]}")
-    seconds = time.monotonic() - start
-    facts = run.record(stage).with_suffix(".facts.json")
-    facts = json.loads(facts.read_text()) if facts.exists() else {}
-    write_json(run.record(stage), {"key": key, "outputs": _outputs(run, stage), "seconds": seconds, "facts": facts})
-    if stage == VOTING:
-        testify(run, extra)
-    return stage, seconds, "made"
-
-
-def testify(run, extra):
-    """Write run.json: what produced these results."""
-    records = {stage: json.loads(run.record(stage).read_text()) for stage in STAGES}
-    facts = {name: value for record in records.values() for name, value in record["facts"].items()}
-    packages = ("torch", "numpy", "guided-diffusion-sdk", "papermill", "diffseg-utils")
-    first = records[FEATURES]["key"]
-    write_json(run.seed_folder / "run.json", {
-        "dataset": run.dataset, "backbone": run.name.partition("@")[2] or run.preset.backbone, "seed": run.seed,
-        "recipe": run.recipe, "preset": asdict(run.preset), "parameters": extra, **facts,
-        "backbone_flags": first["backbone"], "data_sha256": first["data"],
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-        "seconds": {stage: round(record["seconds"], 1) for stage, record in records.items()}})
-
-
-def run_all(runs, *, extra=None, workers=None, scheduler=None, echo=print):
-    """Make all stages of `runs` on a LocalCluster of `workers` processes, or on the dask cluster at `scheduler`.
-
-    Prints what is going on and how long it will still take; raises the first failure after the others have ended.
-    """
-    from distributed import Client, as_completed
-    jobs, futures = {}, {}
-    cores = os.cpu_count() or 1
-    workers = min(workers or cores, len({run.name for run in runs}))
-    with _client(Client, workers, scheduler) as client:
-        for run in runs:
-            after = None
-            for stage in STAGES:
-                shared = (run.name, stage) if stage == FEATURES else (run.name, run._seed_name, stage)
-                if shared not in jobs:
-                    threads = None if scheduler else max(1, cores // workers)
-                    jobs[shared] = client.submit(run_stage, run, stage, extra, threads, after, pure=False)
-                    futures[jobs[shared]] = run, stage
-                after = jobs[shared]
-        return _follow(futures, as_completed, echo)
-
-
-def _follow(futures, as_completed, echo):
-    """Report on `futures` until all have ended; {(run, stage): (seconds, how)} or the first error."""
-    start, done, error, total = time.monotonic(), {}, None, sum(SHARE[stage] for _, stage in futures.values())
-    waiting = as_completed(futures, raise_errors=False)
-    last = 0.0
-    while len(done) < len(futures):
-        while not waiting.queue.empty() or waiting.count() == 0:
-            future = next(waiting)
-            run, stage = futures[future]
-            if future.status == "error":
-                error = error or future.exception()
-                done[run, stage] = 0.0, "failed"
-            else:
-                _, seconds, how = future.result()
-                done[run, stage] = seconds, how
-            _, how = done[run, stage]
-            echo(f"[{len(done)}/{len(futures)}] {_where(run, stage)} {how}" +
-                 (f" in {done[run, stage][0]:.0f} s" if how == "made" else ""))
-        if time.monotonic() - last > 15:
-            last = time.monotonic()
-            under_way = [(job, read_progress(*job)) for job in futures.values() if job not in done]
-            share = sum(SHARE[stage] for _, stage in done) + sum(SHARE[s] * p for (_, s), p in under_way)
-            for (run, stage), part in under_way:
-                if part:
-                    echo(f"        {_where(run, stage)} {100 * part:3.0f} %")
-            if share and share < total:
-                elapsed = time.monotonic() - start
-                echo(f"        {clock(elapsed)} so far, about {clock(elapsed / share * (total - share))} to go")
-        time.sleep(0.2)
-    if error:
-        raise error
-    return done
-
-
-def _where(run, stage):
-    return f"{run.name}/{run._seed_name}".ljust(28) + stage.ljust(24)
-
-
-def clock(seconds):
-    """m:ss"""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-@contextmanager
-def _client(client, workers, scheduler):
-    """A dask client: of the cluster at `scheduler`, or of processes on this machine."""
-    if scheduler:
-        with client(scheduler) as c:
-            yield c
-        return
-    import logging
-
-    from distributed import LocalCluster
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    with LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
-                      silence_logs=logging.ERROR) as cluster, client(cluster) as c:
-        yield c
-
-
-# ---- progress ---------------------------------------------------------------------------------------------------------
-
-def progress_file(run, stage):
-    return run.record(stage).with_suffix(".progress")
-
-
-def read_progress(run, stage):
-    """How far a stage is, 0..1."""
-    try:
-        return float(progress_file(run, stage).read_text())
-    except (OSError, ValueError):
-        return 0.0
 
 
 def progress(label):

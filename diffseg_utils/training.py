@@ -17,9 +17,12 @@ def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
     maps, targets, pixels, size = data
     batch, per_epoch = recipe["batch"], len(targets) // recipe["batch"]                      # drop_last
     n_steps = min(recipe.get("steps", epochs * per_epoch), epochs * per_epoch)
-    run = _Run(ensemble, recipe, n_steps)
+    of = f"seed {seed}, {n_steps} steps, {len(targets)} pixels, {sorted(recipe.items())}"
+    run = _Run(ensemble, recipe, n_steps, of)
     if checkpoint and Path(checkpoint).exists():
         run.restore(checkpoint)
+    patience = recipe.get("patience", n_steps)                  # members rarely outlive the first stop by much
+    expected = min(n_steps, recipe.get("patient_from", 0) * per_epoch + 3 * patience)
     last_save = last_report = time.monotonic()
     log_every = max(1, min(per_epoch, n_steps) // 40)
     while run.step < n_steps and run.alive:
@@ -30,14 +33,14 @@ def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
                              for member in run.alive])                                        # (N, steps * batch)
         x, target = _gather(maps, pixels, targets, order, size, n_ahead, ensemble.weight0)
         for k in range(n_ahead):
-            losses = run.update(x[:, k], target[:, k])
+            losses = run.update(x[k], target[k])
             if run.step % log_every == 0 or run.step == n_steps:
                 run.history += [(member, run.step, loss) for member, loss in zip(run.alive, losses)]
             keep = run.stop_rule(losses, epoch)
             if len(keep) < len(run.alive):
                 run.history += [(run.alive[i], run.step, losses[i]) for i in range(len(losses)) if i not in keep]
                 run.retire(keep)
-                x, target = x[keep], target[keep]
+                x, target = x[:, keep], target[:, keep]
             if not run.alive:
                 break
         now = time.monotonic()
@@ -45,19 +48,19 @@ def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
             run.save(checkpoint)
             last_save = now
         if report and now - last_report > 1:
-            report(run.step, n_steps)
+            report(min(run.step, expected - 1), expected)
             last_report = now
     run.retire([])
     if report:
-        report(n_steps, n_steps)
+        report(expected, expected)
     return run.finished.eval(), pd.DataFrame(sorted(set(run.history)), columns=["member", "step", "loss"])
 
 
 class _Run:
     """The members still in training, their optimiser, and the members that have finished."""
 
-    def __init__(self, ensemble, recipe, n_steps):
-        self.live, self.recipe = ensemble.train(), recipe
+    def __init__(self, ensemble, recipe, n_steps, of):
+        self.live, self.recipe, self.of = ensemble.train(), recipe, of
         self.finished = type(ensemble)(ensemble.n_members, ensemble.n_features, ensemble.n_classes, ensemble.widths)
         self.finished.to(ensemble.weight0)
         self.alive = list(range(ensemble.n_members))
@@ -82,7 +85,7 @@ class _Run:
 
     def stop_rule(self, losses, epoch):
         """Positions of the members that go on: published, a batch loss must go below the best once in 51 batches."""
-        if epoch < self.recipe.get("patience_from", np.inf):
+        if epoch < self.recipe.get("patient_from", np.inf):
             return list(range(len(self.alive)))
         for member, loss in zip(self.alive, losses):
             better = loss < self.best[member]
@@ -102,7 +105,7 @@ class _Run:
 
     def save(self, path):
         """Write all that an interrupted training needs (through a temporary name)."""
-        state = {"live": self.live.state_dict(), "finished": self.finished.state_dict(), "alive": self.alive,
+        state = {"of": self.of, "live": self.live.state_dict(), "finished": self.finished.state_dict(), "alive": self.alive,
                  "optimiser": self.optimiser.state_dict(), "best": self.best, "waits": self.waits, "step": self.step,
                  "history": self.history, "schedule": self.schedule.state_dict() if self.schedule else None}
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -113,8 +116,8 @@ class _Run:
         """Go on from `path`; ValueError if it belongs to another training."""
         saved = torch.load(path, map_location=self.live.weight0.device, weights_only=True)
         wanted = {name: tuple(t.shape) for name, t in self.finished.state_dict().items()}
-        if {name: tuple(t.shape) for name, t in saved["finished"].items()} != wanted:
-            raise ValueError(f"{path}: this checkpoint belongs to a training of another shape; delete it to start anew")
+        if saved.get("of") != self.of or {name: tuple(t.shape) for name, t in saved["finished"].items()} != wanted:
+            raise ValueError(f"{path}: this checkpoint belongs to another training ({saved.get('of')}); delete it to start anew")
         self._narrow(saved["alive"])
         self.live.load_state_dict(saved["live"])
         self.finished.load_state_dict(saved["finished"])
@@ -137,10 +140,11 @@ class _Run:
 
 
 def _gather(maps, pixels, targets, order, size, n_steps, like):
-    """Features [N, steps, b, D] and targets [N, steps, b] of the pixels that `order` [N, steps * b] names."""
+    """Features [steps, N, b, D] and targets [steps, N, b] of the pixels that `order` [N, steps * b] names."""
+    order = order.view(len(order), n_steps, -1).transpose(0, 1)
     image, y, x = pixels[order.flatten()].unbind(1)
-    features = maps.at(image, y, x, size).view(len(order), n_steps, -1, maps.n_features)
-    return features.to(like), targets[order].view(len(order), n_steps, -1).to(like.device)
+    features = maps.at(image, y, x, size).view(*order.shape, maps.n_features)
+    return features.to(like), targets[order].to(like.device)
 
 
 @lru_cache(maxsize=32)                              # one epoch of all members; the next epoch pushes them out

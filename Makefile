@@ -1,0 +1,21 @@
+# make results: the four mini datasets, end to end     make test: all tests     make lab: JupyterLab on the tour
+PYTHON ?= python3
+
+results: .venv/ready
+	.venv/bin/diffseg run
+
+test: .venv/ready
+	.venv/bin/pytest
+
+lab: .venv/ready
+	.venv/bin/jupyter lab notebooks/00_tour.ipynb
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, for example: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "installing into .venv (a few minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.PHONY: results test lab

@@ -1,0 +1,142 @@
+"""The command line: diffseg list | run | status (python -m diffseg_utils ...)."""
+import ast
+import json
+from functools import wraps
+
+import click
+
+from .presets import BACKBONES, DATASETS, MINI, RECIPES
+from .runs import FIGURES, STAGES, Run, is_done, project, stage_key
+
+
+def one_sentence(command):
+    """A wrong input ends in one sentence on stderr and exit code 1, not in a traceback."""
+    @wraps(command)
+    def guarded(*args, **kwargs):
+        try:
+            return command(*args, **kwargs)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise click.ClickException(str(error)) from None
+    return guarded
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main():
+    """Semantic segmentation with frozen diffusion models and entropy-weighted voting."""
+
+
+@main.command("list")
+def list_():
+    """The datasets: classes, images, backbone, where the data comes from."""
+    click.echo(f"{'dataset':<16}{'classes':>8}{'train':>7}{'valid.':>8}{'test':>6}  {'backbone':<14}data")
+    for p in DATASETS.values():
+        source = "painted; ships with the project" if p.painted else "official files"
+        counts = f"{p.counts['train']:>7}{p.counts['validation']:>8}{p.counts['test']:>6}"
+        click.echo(f"{p.name:<16}{p.n_classes:>8}{counts}  {p.backbone:<14}{source}")
+
+
+@main.command()
+@click.argument("datasets", nargs=-1)
+@click.option("--seeds", multiple=True, type=int, default=[0], show_default=True, help="repeat it for several seeds")
+@click.option("--recipe", default="published", show_default=True, help=" or ".join(RECIPES))
+@click.option("--backbone", default="", help=f"a .json file, or one of {', '.join(BACKBONES)} [default: the dataset's own]")
+@click.option("--data", default="data", show_default=True, help="folder that holds datasets/ and checkpoints/")
+@click.option("--results", default="results", show_default=True, help="small results; big files: data/runs beside it")
+@click.option("--workers", type=click.IntRange(1), help="processes on this machine [default: one a core]")
+@click.option("--scheduler", help="address of a dask scheduler, instead of processes on this machine")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps")
+@click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="another notebook parameter")
+@click.option("--dry-run", is_flag=True, help="only say what would be made")
+@one_sentence
+def run(datasets, seeds, recipe, backbone, data, results, workers, scheduler, device, parameters, dry_run):
+    """Run notebooks 01, 02 and 03 for DATASETS (the four mini datasets if none is named), then 04."""
+    runs = [Run(dataset, seed, recipe, backbone, data, results, device) for dataset in datasets or MINI for seed in seeds]
+    extra = _parameters(parameters)
+    for dataset in {r.dataset: r for r in runs}.values():
+        _check(dataset)
+    if dry_run:
+        for r in runs:
+            for stage in STAGES:
+                click.echo(f"{r.label:<36}{stage:<24}{'keep' if _kept(r, stage, extra) else 'make'}")
+        return
+    click.echo(f"{len(runs)} runs of {len(STAGES)} notebooks; then {FIGURES}. Results go to {results}/")
+    from .runner import run_all
+    run_all(runs, extra=extra, workers=workers, scheduler=scheduler, echo=click.echo)
+    from .notebooks import execute
+    execute(project() / "notebooks" / f"{FIGURES}.ipynb", runs[0].results_root / f"{FIGURES}.ipynb", {"results": results})
+    click.echo(f"Tables and figures: {results}/{FIGURES}.ipynb, {results}/table1.csv, {results}/figures/")
+
+
+@main.command()
+@click.option("--results", default="results", show_default=True)
+@one_sentence
+def status(results):
+    """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95 % interval."""
+    found = sorted(Run._path(results).glob("*/seed*/confusions.npz"))
+    if not found:
+        raise FileNotFoundError(f"{results}: no results here; `diffseg run` makes them")
+    click.echo("| run | test images | majority | mean | entropy-weighted, k = 1 | k chosen on validation "
+               "| k = 1 minus majority | k = 1 minus mean |\n" + "|---" + "|---:" * 7 + "|")
+    for path in found:
+        click.echo(_row(path))
+
+
+def _row(path):
+    """The Markdown row of one confusions.npz."""
+    import numpy as np
+
+    from .metrics import mean_iou, paired_bootstrap
+    ignored = json.loads((path.parent / "run.json").read_text())["preset"]["ignore_label"]
+    with np.load(path) as file:
+        rules, chosen, ks, counts = list(file["rules"]), file["chosen"], file["k"], file["confusions"]
+    of = {rule: counts[rules.index(rule)] for rule in ("majority", "mean", "entropy_weighted")}
+    cells = [f"{path.parent.parent.name}/{path.parent.name}", str(counts.shape[1])]
+    cells += [f"{mean_iou(c.sum(0), ignored):.2f}" for c in of.values()]
+    cells += [f"{mean_iou(counts[i].sum(0), ignored):.2f} (k = {ks[i]:.3g})" for i in np.flatnonzero(chosen)] or ["none"]
+    for other in ("majority", "mean"):
+        gain = paired_bootstrap(of["entropy_weighted"], of[other], ignored)
+        cells.append("{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gain))
+    return "| " + " | ".join(cells) + " |"
+
+
+def _parameters(pairs):
+    """{name: value} of -p options; ValueError for a name that no notebook of a run has."""
+    from .notebooks import parameters_of
+    known = [name for stage in STAGES for name in parameters_of(project() / "notebooks" / f"{stage}.ipynb")]
+    values = {}
+    for name, text in pairs:
+        if name not in known:
+            raise ValueError(f"unknown notebook parameter {name!r}; choose from {', '.join(sorted(set(known)))}")
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values
+
+
+def _check(run):
+    """Read every image and label once and look for the checkpoint, before any work starts."""
+    from .data import absent_classes, identity, labels_of
+    from .diffusion import checkpoint_path, describe
+    describe(run.backbone_used)
+    weights = checkpoint_path(run.backbone_used, run.data_root)
+    if not weights.exists():
+        raise FileNotFoundError(f"{weights}: the checkpoint of backbone {run.backbone_used!r} is missing; "
+                                f"`diffseg fetch {run.dataset}` downloads it")
+    run.torch_device                                # noqa: B018 (raises if it is not there)
+    identity(run.preset, run.data_root)
+    absent = absent_classes(labels_of(run.preset, "train", run.data_root), run.preset)
+    if absent:
+        click.echo(f"note: {run.dataset} has no training pixel of {', '.join(absent)}; no classifier can learn it", err=True)
+
+
+def _kept(run, stage, extra):
+    """True if a stage would be kept; a stage after one that is made anew is made anew."""
+    try:
+        return is_done(run, stage, stage_key(run, stage, extra))
+    except FileNotFoundError:
+        return False
+
+
+if __name__ == "__main__":
+    main(prog_name="diffseg")

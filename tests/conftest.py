@@ -1,0 +1,59 @@
+"""What several test files share: one thread, the small U-Net of the goldens, and real material that may lie beside the clone."""
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from diffseg_utils.diffusion import create, load_backbone
+
+PUBLISHED_SMALL = Path(__file__).parent / "fixtures" / "published_small"
+BESIDE = Path(__file__).parents[2] / "shared"       # no part of the project; tests that use it are skipped where it is not
+
+torch.set_num_threads(1)                            # tensors this small: threads only wait for each other
+
+
+@pytest.fixture(scope="session")
+def beside():
+    """beside("goldens"): that path, or the test is skipped."""
+    def find(name):
+        if not (BESIDE / name).exists():
+            pytest.skip(f"{name} does not lie beside this clone")
+        return BESIDE / name
+    return find
+
+
+@pytest.fixture(scope="session")
+def tiny_spec():
+    """{"flags", "checkpoint", "steps", "blocks"} of a 32 px U-Net of 0.8 M parameters."""
+    return json.loads((PUBLISHED_SMALL / "unet.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_spec):
+    """The state dict of the goldens' U-Net, drawn again as fixtures/published_small/README.txt says."""
+    generator = torch.Generator().manual_seed(7)
+    state = {}
+    for name, p in create(tiny_spec["flags"])[0].state_dict().items():
+        z = torch.randn(p.shape, generator=generator)
+        if p.dim() > 1:
+            state[name] = z * (1.2 / p[0].numel() ** 0.5)
+        else:
+            state[name] = 1 + 0.1 * z if name.endswith("weight") else 0.1 * z
+    return state
+
+
+@pytest.fixture(scope="session")
+def tiny_json(tiny_spec, tiny_weights, tmp_path_factory):
+    """The .json of that U-Net beside its weights."""
+    folder = tmp_path_factory.mktemp("tiny")
+    save_file(tiny_weights, folder / tiny_spec["checkpoint"])
+    (folder / "tiny.json").write_text(json.dumps(tiny_spec))
+    return str(folder / "tiny.json")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_json):
+    """The loaded Backbone; tests must not change it."""
+    return load_backbone(tiny_json)

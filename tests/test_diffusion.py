@@ -1,0 +1,210 @@
+"""The frozen denoiser: what is loaded and what is refused, where it is cut, how images are noised."""
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import oracle
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+from diffseg_utils.data import to_input
+from diffseg_utils.diffusion import Tap, create, load_backbone, shared_noise
+
+
+@pytest.fixture
+def write(tmp_path, tiny_spec, tiny_weights):
+    """write(state=..., **changes of the .json): the path of a .json beside its weights."""
+    def write(state=tiny_weights, checkpoint="unet.pt", drop=(), **changes):
+        if checkpoint.endswith(".pt"):
+            torch.save(state, tmp_path / checkpoint)
+        else:
+            save_file(state, tmp_path / checkpoint)
+        spec = {**tiny_spec, "checkpoint": checkpoint, **changes}
+        (tmp_path / "own.json").write_text(json.dumps({key: value for key, value in spec.items() if key not in drop}))
+        return str(tmp_path / "own.json")
+    return write
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_spec, tiny_weights):
+    """(The network as guided-diffusion made it, with nothing cut; its diffusion)."""
+    model, diffusion = create(tiny_spec["flags"])
+    model.load_state_dict(tiny_weights)
+    return model.eval(), diffusion
+
+
+@pytest.fixture(scope="module")
+def noised():
+    return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+# ---- what it computes -------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("last", [0, 1, 2, 3])
+def test_the_cut_network_gives_the_activations_of_the_whole(write, whole, noised, last):
+    backbone = load_backbone(write(blocks=list(range(last + 1))))
+    assert len(backbone.model.output_blocks) == last + 1
+    t = torch.full((2,), 150)
+    expected = oracle.block_outputs(whole[0], noised, t)
+    with Tap(backbone.model, backbone.blocks) as activations, torch.no_grad():
+        backbone.model(noised, t)
+    assert_close(activations, expected[:last + 1], atol=1e-5, rtol=0)
+
+
+def test_a_call_noises_and_reads_blocks_in_the_order_asked_for(tiny, whole, noised):
+    x, noise = noised.clamp(-1, 1), shared_noise(32, seed=4)
+    t = torch.full((2,), 250)
+    share = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).neg().add(1).cumprod(0)[250].float()   # linear schedule
+    expected = oracle.block_outputs(whole[0], share.sqrt() * x + (1 - share).sqrt() * noise, t)
+    assert_close(tiny(x, 250, noise, [3, 0]), [expected[3], expected[0]], atol=1e-4, rtol=0)
+
+
+def test_safetensors_and_pt_give_the_same(write, noised):
+    a, b = (load_backbone(write(checkpoint=name))(noised, 50, shared_noise(32)) for name in ("unet.pt", "unet.safetensors"))
+    assert_close(a, b, atol=0, rtol=0)
+
+
+def test_float16_weights_load_as_float32(write, tiny_weights):
+    backbone = load_backbone(write({name: w.half() for name, w in tiny_weights.items()}, "unet.safetensors"))
+    assert {p.dtype for p in backbone.model.parameters()} == {torch.float32}
+
+
+def test_weights_are_frozen_and_dropout_is_off(tiny):
+    assert not any(p.requires_grad for p in tiny.model.parameters())
+    assert not any(module.training for module in tiny.model.modules())
+
+
+def test_the_tap_removes_its_hooks(tiny, noised):
+    before = sum(len(module._forward_hooks) for module in tiny.model.modules())
+    tiny(noised, 50, shared_noise(32))
+    with pytest.raises(RuntimeError, match="interrupted"), Tap(tiny.model, [0]):
+        raise RuntimeError("interrupted")
+    assert sum(len(module._forward_hooks) for module in tiny.model.modules()) == before == 0
+
+
+def test_shared_noise_depends_on_its_seed_alone():
+    assert shared_noise(8).shape == (1, 3, 8, 8)
+    torch.manual_seed(99)
+    assert torch.equal(shared_noise(8), shared_noise(8, seed=0))
+    assert not torch.equal(shared_noise(8), shared_noise(8, seed=1))
+
+
+def test_random_weights_are_reproducible_and_need_no_checkpoint(write, tmp_path, noised):
+    path = write()
+    (tmp_path / "unet.pt").unlink()
+    state = torch.random.get_rng_state()
+    a, b, c = (load_backbone(path, random_weights=seed)(noised, 50, shared_noise(32)) for seed in (0, 0, 1))
+    assert_close(a, b, atol=0, rtol=0)
+    assert not torch.equal(a[0], c[0])
+    assert all(m.std() > 1e-2 for m in a), "something passes through the network"
+    assert torch.equal(torch.random.get_rng_state(), state), "no global state"
+
+
+def test_a_denoiser_trained_on_photographs(beside):
+    backbone = load_backbone(str(beside("backbones") / "photo64.json"))
+    gradient = torch.arange(64).mul(4).expand(3, 64, 64).permute(1, 2, 0).byte().numpy()
+    outputs = backbone(to_input(gradient, 64)[None], 50, shared_noise(64))
+    assert [m.shape[2] for m in outputs] == [16, 32, 32, 64, 64]
+    assert all(torch.isfinite(m).all() for m in outputs)
+
+
+# ---- what it refuses --------------------------------------------------------------------------------------------------
+
+def refusal(error, *args, **kw):
+    """The sentence with which load_backbone refuses."""
+    with pytest.raises(error) as caught:
+        load_backbone(*args, **kw)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["unet.pt", "unet.safetensors"])
+@pytest.mark.parametrize("share", [0, 0.3, 0.999])
+def test_a_truncated_checkpoint(write, tmp_path, name, share):
+    path = write(checkpoint=name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:int(len(content) * share)])
+    sentence = refusal(ValueError, path)
+    assert name in sentence
+    assert "truncated" in sentence
+
+
+def test_missing_keys_are_named(write, tiny_weights):
+    sentence = refusal(ValueError, write({k: v for k, v in tiny_weights.items() if k not in ("out.0.weight", "out.0.bias")}))
+    assert "unet.pt: 2 missing keys of 144, such as out.0.bias, out.0.weight" in sentence
+
+
+def test_unexpected_keys_are_named(write, tiny_weights):
+    assert "1 unexpected keys of 144, such as label_emb.weight" in refusal(
+        ValueError, write({**tiny_weights, "label_emb.weight": torch.zeros(3)}))
+
+
+def test_another_architecture(write, tiny_spec):
+    assert "missing keys" in refusal(ValueError, write(flags={**tiny_spec["flags"], "num_res_blocks": 2}))
+    sentence = refusal(ValueError, write(flags={**tiny_spec["flags"], "num_channels": 64}))
+    assert "tensors of another shape, such as time_embed.0.weight (128, 32) instead of (256, 64)" in sentence
+
+
+def test_what_is_not_a_state_dict(write, tiny_weights):
+    assert "holds a list" in refusal(ValueError, write([1, 2]))
+    assert "'state_dict'" in refusal(ValueError, write({"state_dict": tiny_weights, "epoch": 3}))
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def test_pickled_code_is_not_executed(write, tmp_path):
+    trace = tmp_path / "executed"
+    pickle.loads(pickle.dumps(Malicious(trace)))
+    assert trace.exists(), "the file is dangerous"
+    trace.unlink()
+    assert "no pickled code is executed" in refusal(ValueError, write({"weight": Malicious(trace)}))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"flags": {"image_size": 32, "num_chanels": 32}}, "unknown guided-diffusion flag 'num_chanels'; choose from image_size, "),
+    ({"steps": [50, 1000]}, "own.json: step 1000 is outside 0..999"),
+    ({"steps": [-1]}, "step -1 is outside 0..999"),
+    ({"blocks": [4]}, "own.json: decoder block 4 does not exist; choose from 0..3"),
+    ({"blocks": []}, "at least one step and one decoder block"),
+    ({"drop": ["blocks"]}, "own.json: 'blocks' is missing; a backbone file has flags, checkpoint, steps and blocks"),
+])
+def test_mistakes_in_a_backbone_file(write, changes, message):
+    assert message in refusal(ValueError, write(**changes))
+
+
+def test_files_that_are_not_there(write, tmp_path):
+    path = write()
+    (tmp_path / "unet.pt").unlink()
+    assert "unet.pt: the checkpoint of backbone" in refusal(FileNotFoundError, path)
+    assert "diffseg fetch" in refusal(FileNotFoundError, "lsun_cat", data=tmp_path)
+    assert "no such backbone file; choose from lsun_bedroom," in refusal(FileNotFoundError, str(tmp_path / "none.json"))
+    (tmp_path / "own.json").write_text("{flags}")
+    assert "own.json: not valid JSON" in refusal(ValueError, path)
+
+
+def test_unknown_names_come_with_the_choices(tiny_json):
+    assert "unknown backbone 'lsun_dog'; choose from lsun_bedroom, ffhq," in refusal(ValueError, "lsun_dog")
+    assert "unknown precision 'int8'; choose from float32, " in refusal(ValueError, tiny_json, precision="int8")
+    assert "float16 needs a CUDA device, not cpu" in refusal(ValueError, tiny_json, precision="float16")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there(tiny_json):
+    assert "device 'cuda' is not available" in refusal(ValueError, tiny_json, "cuda")
+
+
+def test_importing_it_warns_of_nothing():
+    subprocess.run([sys.executable, "-W", "error", "-c", "import diffseg_utils.diffusion"], check=True)

@@ -1,0 +1,55 @@
+"""The three descriptions of the environment agree, and what must stay light stays light."""
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split())
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_is_locked_at_a_version_it_allows():
+    locked = {canonical(name): version for name, version in LOCK.items()}
+    for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]:
+        wanted = Requirement(line)
+        assert canonical(wanted.name) in locked, f"{wanted.name} is not in requirements.lock"
+        assert wanted.specifier.contains(locked[canonical(wanted.name)]), f"{wanted} against {locked[canonical(wanted.name)]}"
+
+
+def test_torch_is_the_tested_version():
+    assert LOCK["torch"] == "2.13.0"
+
+
+def test_environment_yml_installs_the_lock_and_this_package_and_gives_reasons():
+    lines = (ROOT / "environment.yml").read_text().splitlines()
+    entries = [line for line in lines if line.strip().startswith("- ")]
+    assert [e.split("#")[0].strip() for e in entries[-2:]] == ["- -r requirements.lock", "- -e ."]
+    assert all("#" in e for e in entries if not e.strip().endswith((":", "pip:"))), "every entry ends with its reason"
+    python = next(e for e in entries if "python=" in e).split("python=")[1].split()[0]
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python)
+
+
+@pytest.mark.parametrize("module", ["voting", "figures.style", "figures.paper", "metrics"])
+def test_light_modules_do_not_load_guided_diffusion(module):
+    code = f"import sys, diffseg_utils.{module}; sys.exit('guided_diffusion' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["figures.style", "figures.seeing", "figures.voting", "figures.paper", "metrics", "runs"])
+def test_figures_and_runs_do_not_load_torch(module):
+    code = f"import sys, diffseg_utils.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_voting_stands_alone_and_is_short():
+    text = (ROOT / "diffseg_utils" / "voting.py").read_text()
+    assert "from ." not in text and "diffseg_utils" not in text and len(text.splitlines()) < 150

@@ -1,0 +1,96 @@
+"""Training a denoiser: it goes on after an interruption as if nothing had happened, and what it writes can be loaded."""
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from diffseg_utils import pretraining
+from diffseg_utils.diffusion import load_backbone
+from diffseg_utils.pretraining import painted_images, pretrain, save_weights
+from diffseg_utils.scenes import paint
+
+FLAGS = dict(image_size=8, num_channels=32, channel_mult="1", num_res_blocks=1, attention_resolutions="8", learn_sigma=False,
+             diffusion_steps=1000, noise_schedule="linear")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def short(images, tmp_path):
+    """short(**knobs): three steps of four images."""
+    def short(state=tmp_path / "state.pt", **knobs):
+        return pretrain(FLAGS, images, 12, state, **{"batch": 4, "log_every": 1, "save_every": -1, **knobs})
+    return short
+
+
+@pytest.mark.parametrize("interrupt", [1, 2])
+def test_an_interrupted_training_goes_on_to_the_same_weights(short, tmp_path, monkeypatch, interrupt):
+    expected, expected_log = short(tmp_path / "whole.pt")
+    steps, batch = [], pretraining._batch
+
+    def failing(images, size, step, *rest):
+        steps.append(step)
+        if steps == list(range(interrupt + 1)):
+            raise KeyboardInterrupt
+        return batch(images, size, step, *rest)
+
+    monkeypatch.setattr(pretraining, "_batch", failing)
+    with pytest.raises(KeyboardInterrupt):
+        short()
+    weights, log = short()
+    assert steps == [*range(interrupt + 1), *range(interrupt, 3)], "it does go on where it was"
+    assert_close(weights, expected, atol=0, rtol=0)
+    assert log.equals(expected_log)
+    assert log.images.tolist() == [4, 8, 12]
+
+
+def test_weights_move_and_depend_on_the_seed(short, tmp_path):
+    a, b, again = (short(tmp_path / f"{i}.pt", seed=seed)[0] for i, seed in enumerate((0, 1, 0)))
+    assert_close(a, again, atol=0, rtol=0)
+    assert not torch.equal(a["input_blocks.0.0.weight"], b["input_blocks.0.0.weight"])
+
+
+def test_a_finished_training_is_not_repeated(short, monkeypatch):
+    expected, _ = short()
+    monkeypatch.setattr(pretraining, "_batch", None)
+    assert_close(short()[0], expected, atol=0, rtol=0)
+
+
+def test_it_learns(images, tmp_path):
+    flat = np.broadcast_to(np.uint8(200), (8, 8, 8, 3))
+    _, log = pretrain(FLAGS, flat, 4 * 60, tmp_path / "state.pt", batch=4, rate=2e-3, warmup=5, log_every=10)
+    assert log.loss.iloc[-1] < 0.5 * log.loss.iloc[0]
+
+
+def test_what_it_writes_is_a_backbone(short, tmp_path):
+    weights, _ = short()
+    save_weights(weights, tmp_path / "own.safetensors")
+    spec = dict(flags=FLAGS, checkpoint="own.safetensors", steps=[50], blocks=[0, 1])
+    (tmp_path / "own.json").write_text(json.dumps(spec))
+    model = load_backbone(str(tmp_path / "own.json")).model
+    assert_close(dict(model.state_dict()), {k: weights[k].half().float() for k in model.state_dict()}, atol=0, rtol=0)
+
+
+def test_batches_visit_every_image_once_an_epoch_and_mirror_half(images):
+    numbered = np.zeros((12, 8, 8, 3), np.uint8)
+    numbered[:, :, :4] = np.arange(12)[:, None, None, None] + 1                            # the left half
+    seen = [pretraining._batch(numbered, 4, step, 0, 1000) for step in range(60)]
+    epoch = torch.cat([x for x, _, _ in seen[:3]])
+    ids = ((epoch.amax((1, 2, 3)) + 1) * 127.5).round().int().tolist()
+    assert sorted(ids) == list(range(1, 13))
+    mirrored = torch.cat([x[:, 0, 0, 0] for x, _, _ in seen]) == -1
+    assert 0.4 < mirrored.float().mean() < 0.6
+    t = torch.cat([t for _, t, _ in seen])
+    assert 0 <= t.min() < 50 < 950 < t.max() < 1000
+
+
+def test_painted_images_take_turns():
+    images = painted_images(2, ("cat", "horse"))
+    assert images.shape == (4, 64, 64, 3)
+    np.testing.assert_array_equal(images[1], paint("horse", "pretrain", 0)[0])
+    np.testing.assert_array_equal(images[2], paint("cat", "pretrain", 1)[0])

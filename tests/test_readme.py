@@ -1,0 +1,35 @@
+"""What the README shows is what the files say."""
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from diffseg_utils.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_table_of_results_is_printed_from_the_files():
+    printed = CliRunner().invoke(main, ["status"])
+    assert printed.exit_code == 0, printed.output
+    assert printed.output.strip() in README, "run `diffseg status` and put its table into README.md"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_table_of_notebooks_names_each_with_its_question(path):
+    question = "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
+    assert f"| [{path.stem}](notebooks/{path.name}) | {question} |" in README
+
+
+def test_results_hold_no_notebook_or_picture_of_a_real_dataset():
+    for folder in (ROOT / "results").iterdir():
+        if folder.is_dir() and not folder.name.startswith("mini_"):
+            shown = [p.name for p in folder.rglob("*") if p.suffix in (".ipynb", ".png", ".jpg", ".pdf")]
+            tracked = [name for name in shown if folder.name != "figures" and not name.endswith(".ipynb")]
+            assert not tracked, f"{folder.name}: {tracked}"
+
+
+def test_committed_notebooks_are_small():
+    assert not [p for p in (ROOT / "results").rglob("*.ipynb") if p.stat().st_size > 1_000_000]
