@@ -145,7 +145,8 @@ def test_tour(tmp_path):
     (["run", "mini_smoke", "--device", "tpu"], ["unknown device 'tpu'", "auto, cpu"]),
     (["run", "mini_smoke", "--backbone", "nowhere.json"], ["nowhere.json", "no such backbone file"]),
     (["run", "mini_smoke", "--backbone", "ffqh"], ["unknown backbone 'ffqh'", "lsun_bedroom"]),
-    (["run", "horse_21", "--data", "/nonexistent", "--backbone", "mini"], ["/nonexistent/datasets/horse_21", "diffseg fetch horse_21"]),
+    (["run", "horse_21", "--data", "/nonexistent", "--backbone", "mini"],
+     ["/nonexistent/datasets/horse_21", "diffseg fetch horse_21"]),
     (["run", "horse_21", "--data", "/nonexistent"], ["/nonexistent/checkpoints/lsun_horse.pt", "diffseg fetch horse_21"]),
     (["status", "--results", "/nonexistent"], ["/nonexistent", "no results here"]),
 ])

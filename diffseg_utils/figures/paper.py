@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.colors import CenteredNorm
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from .style import INK, PALE, RULES, STYLE, Picture, class_legend, colour_labels, new_figure, show
+from .style import BROKEN, INK, PALE, REPAIRED, RULES, STYLE, Picture, class_legend, colour_labels, new_figure, show
 
-REPAIRED, BROKEN, MOVED = "#1b7837", "#c51b7d", "#888888"       # green and pink stay apart for colour-blind eyes
+MOVED = "#888888"
 MARKS = {"mean": "s", "entropy_weighted": "o", "entropy_weighted_chosen": "D"}
 NAMES = {"majority": "majority", "mean": "mean", "entropy_weighted": "entropy-weighted, k = 1",
          "entropy_weighted_chosen": "entropy-weighted, k chosen"}

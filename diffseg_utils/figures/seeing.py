@@ -2,9 +2,8 @@
 import matplotlib as mpl
 import numpy as np
 
-from .style import INK, PALE, RULES, class_legend, colour_labels, new_figure, show
+from .style import BROKEN, INK, OTHER, PALE, REPAIRED, RULES, class_legend, colour_labels, new_figure, show
 
-REPAIRED, BROKEN, OTHER = "#1b7837", "#c51b7d", "#d8b42a"
 SOURCES = ("#D55E00", "#999999", "#cccccc")
 
 

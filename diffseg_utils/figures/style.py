@@ -16,6 +16,7 @@ RULES = {                                        # name -> (label, colour): Okab
     "entropy_weighted": ("entropy-weighted", "#D55E00"),
 }
 INK, PALE = "#222222", "#bbbbbb"
+REPAIRED, BROKEN, OTHER = "#1b7837", "#c51b7d", "#d8b42a"        # pixels: green and pink stay apart for colour-blind eyes
 IGNORED = (70, 70, 70)
 
 STYLE = {
@@ -76,4 +77,4 @@ def class_legend(figure, preset, ids, **where):
     """A legend of the class names with their colours."""
     colours = class_colours(preset.n_classes) / 255
     patches = [mpl.patches.Patch(color=colours[i], label=preset.classes[i]) for i in ids if i != preset.ignore_label]
-    figure.legend(handles=patches, **{"loc": "outside lower center", "ncols": 6, "fontsize": 9, **where})
+    figure.legend(handles=patches, **{"loc": "outside lower center", "ncols": 6, "fontsize": 9, "frameon": False, **where})

@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from .style import INK, PALE, RULES, class_colours, class_legend, colour_labels, new_figure, show
+from .style import BROKEN, INK, OTHER, PALE, REPAIRED, RULES, class_colours, class_legend, colour_labels, new_figure, show
 
 BLUE, ORANGE = RULES["majority"][1], RULES["entropy_weighted"][1]
 FLIPS = ("repaired", "broken", "wrong before and after")
-FLIP_COLOURS = (BLUE, ORANGE, "#F0E442")                        # after the ground colour of unchanged pixels
+FLIP_COLOURS = (REPAIRED, BROKEN, OTHER)                        # after the ground colour of unchanged pixels
 
 
 def fig_label_budget(counts, preset):
