@@ -1,4 +1,4 @@
-"""The command line: diffseg list | run | status (python -m diffseg_utils ...)."""
+"""The command line: diffseg list | fetch | run | status (python -m diffseg_utils ...)."""
 import ast
 import json
 from functools import wraps
@@ -33,6 +33,20 @@ def list_():
         source = "painted; ships with the project" if p.painted else "official files"
         counts = f"{p.counts['train']:>7}{p.counts['validation']:>8}{p.counts['test']:>6}"
         click.echo(f"{p.name:<16}{p.n_classes:>8}{counts}  {p.backbone:<14}{source}")
+
+
+@main.command()
+@click.argument("dataset")
+@click.option("--data", default="data", show_default=True, help="folder that will hold datasets/ and checkpoints/")
+@one_sentence
+def fetch(dataset, data):
+    """Download the official images, labels and checkpoint of DATASET (47 MB and 2.2 GB)."""
+    run = Run(dataset, data=data)
+    if run.preset.painted:
+        click.echo(f"{dataset} is painted and ships with the project: nothing to fetch")
+        return
+    from .fetch import fetch as fetch_files
+    fetch_files(run.preset, run.data_root, click.echo)
 
 
 @main.command()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 _BLOB = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
 _YANDEX = "https://storage.yandexcloud.net/yandex-research/ddpm-segmentation/"
-DATA_URL = _YANDEX + "datasets.tar.gz"
+DATA_URLS = [_YANDEX + "datasets.tar.gz"]
 
 
 @dataclass(frozen=True)
