@@ -1,4 +1,5 @@
 """The frozen denoiser: load and check a guided-diffusion U-Net, cut it after the last block that is read, noise images."""
+import hashlib
 import json
 import warnings
 from dataclasses import dataclass
@@ -111,7 +112,10 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
         model, diffusion = create(spec["flags"])
     check_taps(spec["steps"], spec["blocks"], diffusion.num_timesteps, len(model.output_blocks), backbone)
     if random_weights is None:
-        state = _checked_state(checkpoint_path(backbone, data), model, backbone)
+        path = checkpoint_path(backbone, data)
+        state = _checked_state(path, model, backbone)
+        if "sha256" in spec and hashlib.sha256(path.read_bytes()).hexdigest() != spec["sha256"]:
+            raise ValueError(f"{path}: its sha256 is not the one of backbone {backbone!r}; restore the file from the repository")
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_weights)

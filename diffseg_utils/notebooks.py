@@ -65,6 +65,8 @@ def without_times(notebook):
         cell.metadata = {"tags": tags} if tags else {}
         if "injected-parameters" in tags:
             cell.id = "injected-parameters"             # papermill draws one at random
+        if "outputs" in cell:                           # a slider without its kernel; the figure beside it stays
+            cell.outputs = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
     return notebook
 
 

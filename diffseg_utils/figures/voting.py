@@ -50,7 +50,7 @@ def fig_maps(maps, preset, columns=4, legend=True):
     ids = np.unique(np.concatenate([np.unique(m) for m in maps.values() if np.ndim(m) == 2]))
     ids = ids[ids < preset.n_classes]
     lines = 1 + max(title.count("\n") for title in maps)
-    figure, axes = _pictures(2.05 * columns, rows * (1.95 + 0.16 * lines) + 0.22 * -(-len(ids) // 6), nrows=rows, ncols=columns)
+    figure, axes = _pictures(2.05 * columns, rows * (1.95 + 0.16 * lines) + 0.25 * -(-len(ids) // 6), nrows=rows, ncols=columns)
     for ax in axes.flat[len(maps):]:
         ax.set_axis_off()
     for ax, (title, image) in zip(axes.flat, maps.items()):
@@ -107,6 +107,7 @@ def fig_pixel(probs, weights, votes, preset, truth):
     figure, [[left, right]] = new_figure(8, 4.2, ncols=2, sharey=True, width_ratios=(2.6, 1))
     edges = np.cumsum(np.array(rows), 1)
     seen = [c for c in range(preset.n_classes) if max(row[c] for row in rows) > 0.03]
+    left.barh(y, 1, height=0.8, color="#e9e9e9")                # what the classes too small to draw leave
     for c in seen:
         left.barh(y, np.array(rows)[:, c], left=edges[:, c] - np.array(rows)[:, c], height=0.8,
                   color=class_colours(preset.n_classes)[c] / 255, edgecolor="white", linewidth=0.5)
@@ -238,7 +239,7 @@ def fig_at_k(labels, plain, weights, preset, k):
 def _pictures(width, height, **grid):
     """A figure of pictures: fewer dots, since photographs would swell the executed notebooks."""
     figure, axes = new_figure(width, height, **grid)
-    figure.set_dpi(85)
+    figure.set_dpi(76)
     return figure, axes
 
 
