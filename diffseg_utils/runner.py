@@ -127,7 +127,7 @@ def _client(client, workers, scheduler):
         return
     from distributed import LocalCluster
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    with LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+    with LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0",
                       silence_logs=logging.ERROR) as cluster, client(cluster) as c:
         yield c
 
