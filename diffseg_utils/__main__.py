@@ -51,7 +51,7 @@ def fetch(dataset, data):
 
 @main.command()
 @click.argument("datasets", nargs=-1)
-@click.option("--seeds", multiple=True, type=int, default=[0], show_default=True, help="repeat it for several seeds")
+@click.option("--seeds", multiple=True, type=int, default=[0], help="one or more, such as --seeds 0 1 2 [default: 0]")
 @click.option("--recipe", default="published", show_default=True, help=" or ".join(RECIPES))
 @click.option("--backbone", default="", help=f"a .json file, or one of {', '.join(BACKBONES)} [default: the dataset's own]")
 @click.option("--data", default="data", show_default=True, help="folder that holds datasets/ and checkpoints/")
@@ -64,7 +64,9 @@ def fetch(dataset, data):
 @one_sentence
 def run(datasets, seeds, recipe, backbone, data, results, workers, scheduler, device, parameters, dry_run):
     """Run notebooks 01, 02 and 03 for DATASETS (the four mini datasets if none is named), then 04."""
-    runs = [Run(dataset, seed, recipe, backbone, data, results, device) for dataset in datasets or MINI for seed in seeds]
+    seeds = [*seeds, *(int(word) for word in datasets if word.isdigit())]           # click hands "--seeds 0 1 2" on as 0; 1, 2
+    datasets = [word for word in datasets if not word.isdigit()] or MINI
+    runs = [Run(dataset, seed, recipe, backbone, data, results, device) for dataset in datasets for seed in seeds]
     extra = _parameters(parameters)
     for dataset in {r.dataset: r for r in runs}.values():
         _check(dataset)

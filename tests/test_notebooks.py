@@ -127,6 +127,11 @@ def test_other_parameters_are_another_result(smoke):
     assert other.stdout.splitlines()[-1].endswith("make")
 
 
+def test_several_seeds(tmp_path):
+    planned = diffseg("run", "mini_smoke", "--seeds", "0", "1", "2", "--results", tmp_path, "--dry-run").stdout.splitlines()
+    assert len(planned) == 9 and {line.split()[0] for line in planned} == {f"mini_smoke/seed{k}" for k in range(3)}
+
+
 def test_status_reads_the_results(smoke):
     assert "mini_smoke/seed0" in diffseg("status", "--results", smoke / "results").stdout
 
