@@ -88,7 +88,7 @@ def run(datasets, seeds, recipe, backbone, data, results, workers, scheduler, de
 @one_sentence
 def status(results):
     """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95 % interval."""
-    found = sorted(Run._path(results).glob("*/seed*/confusions.npz"))
+    found = sorted(f.with_name("confusions.npz") for f in Run._path(results).glob("*/seed*/run.json"))     # written last
     if not found:
         raise FileNotFoundError(f"{results}: no results here; `diffseg run` makes them")
     click.echo("| run | test images | majority | mean | entropy-weighted, k = 1 | k chosen on validation "
