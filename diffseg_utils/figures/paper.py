@@ -81,19 +81,20 @@ def fig_class_differences(classes):
     runs = list(classes.groupby("name", sort=False))
     columns = min(4, len(runs))
     rows, most = -(-len(runs) // columns), max(len(run) for _, run in runs)
-    figure, axes = new_figure(2.75 * columns + 0.4 * (columns == 1), rows * (1.0 + 0.21 * most), nrows=rows, ncols=columns,
-                              sharex=True)
+    panel = 2.0 + 0.07 * classes["class"].str.len().max()               # long class names need room beside the points
+    figure, axes = new_figure(panel * columns, rows * (1.0 + 0.21 * most), nrows=rows, ncols=columns, sharex=True)
     for ax in axes.flat[len(runs):]:
         ax.set_visible(False)
     for ax, (name, run) in zip(axes.flat, runs):
         run = run.sort_values("share", ascending=False, kind="stable").reset_index(drop=True)
         colours = np.select([run.difference > 0, run.difference < 0], [REPAIRED, BROKEN], MOVED)
         ax.hlines(-run.index, 0, run.difference, color=colours, lw=2)
-        ax.scatter(run.difference, -run.index, color=colours, s=22, zorder=3)
+        ax.scatter(run.difference, -run.index, color=colours, s=22, zorder=3, clip_on=False)
         ax.axvline(0, color=INK, lw=1)
         ax.set_yticks(-run.index, [f"{c} · {s:.2g} %" for c, s in zip(run["class"], run.share)], fontsize=8.5)
         ax.set(title=name, xlabel="IoU points", ylim=(0.5 - most, 0.5))
         ax.tick_params(axis="x", labelbottom=True)
+        ax.locator_params(axis="x", nbins=5)
         ax.grid(axis="x", color="#eeeeee")
     return figure
 
