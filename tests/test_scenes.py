@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffseg_utils.data import samples
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.scenes import FAMILIES, SPLITS, paint
 
@@ -72,3 +73,11 @@ def test_no_split_of_a_dataset_is_the_one_for_pretraining():
     assert all("pretrain" not in preset.counts for preset in DATASETS.values())
     source = (Path(__file__).parents[1] / "diffseg_utils" / "pretraining.py").read_text()
     assert re.findall(r'paint\(family, "(\w+)"', source) == ["pretrain"]
+
+
+def test_any_number_of_images_on_request():
+    """The first images stay the same when more are asked for."""
+    few, many = DATASETS["mini_smoke"], DATASETS["mini_smoke"].resized(test=12)
+    assert len(list(samples(many, "test"))) == 12 and many.counts["train"] == few.counts["train"]
+    for a, b in zip(samples(few, "test"), samples(many, "test")):
+        assert (a.image == b.image).all() and (a.label == b.label).all()
