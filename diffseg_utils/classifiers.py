@@ -44,9 +44,16 @@ class PixelEnsemble(nn.Module):
 
     def forward(self, x):
         """Logits [N, P, C] of features x [N, P, D], a batch of its own for every member."""
-        for i in range(2):
-            x = torch.baddbmm(self._p("bias", i)[:, None], x, self._p("weight", i)).relu()           # (N, P, h)
-            x = self._batch_norm(x, i)
+        return self.rest(self.first(x))
+
+    def first(self, x):
+        """Output [N, P, h1] of the first linear layer, which holds nearly all weights."""
+        return torch.baddbmm(self.bias0[:, None], x, self.weight0)
+
+    def rest(self, x):
+        """Logits [N, P, C] of the first layer's output [N, P, h1]."""
+        x = self._batch_norm(x.relu(), 0)
+        x = self._batch_norm(torch.baddbmm(self.bias1[:, None], x, self.weight1).relu(), 1)
         return torch.baddbmm(self.bias2[:, None], x, self.weight2)
 
     def member_logits(self, features):
@@ -107,14 +114,11 @@ class PixelEnsemble(nn.Module):
         ensemble.load_state_dict(state)
         return ensemble.eval()
 
-    def _p(self, name, i):
-        return getattr(self, f"{name}{i}")
-
     def _batch_norm(self, x, i):
         """Batch norm of each member's own batch, as BatchNorm1d over N * h channels."""
         n, p, h = x.shape
         channels = x.transpose(0, 1).reshape(p, n * h)
-        flat = [self._p(name, i).view(-1) for name in ("mean", "var", "scale", "shift")]
+        flat = [getattr(self, f"{name}{i}").view(-1) for name in ("mean", "var", "scale", "shift")]
         return F.batch_norm(channels, *flat, training=self.training).view(p, n, h).transpose(0, 1)
 
     def _band(self, maps, image, size, a, b):
@@ -131,11 +135,8 @@ class PixelEnsemble(nn.Module):
             part = (cells @ weight).view(-1, w, n * h1)                                              # (rows, w, N * h1)
             hidden[h, w] = hidden[h, w] + part if (h, w) in hidden else part
             start += c
-        x1 = sum(_upsample_band(part, y, x, size, h, w) for (h, w), part in hidden.items())
-        x1 = x1.view(-1, n, h1).transpose(0, 1)                                                      # (N, P, h1)
-        x1 = self._batch_norm((x1 + self.bias0[:, None]).relu(), 0)
-        x2 = self._batch_norm(torch.baddbmm(self.bias1[:, None], x1, self.weight1).relu(), 1)
-        logits = torch.baddbmm(self.bias2[:, None], x2, self.weight2)                                # (N, P, C)
+        first = sum(_upsample_band(part, y, x, size, h, w) for (h, w), part in hidden.items())
+        logits = self.rest(first.view(-1, n, h1).transpose(0, 1) + self.bias0[:, None])              # (N, P, C)
         return logits.softmax(2).transpose(1, 2).reshape(n, -1, b - a, size)
 
 

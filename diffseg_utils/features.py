@@ -35,15 +35,15 @@ class FeatureMaps:
     def nbytes(self):
         return sum(m.numel() * m.element_size() for m in self.maps)
 
-    def at(self, image, y, x, size):
-        """[P, D] float32: features of pixels (y, x) of a `size` x `size` label map; `image` an int or LongTensor [P].
+    def at(self, image, y, x, size, out=None):
+        """[P, D] float32 (`out`): features of pixels (y, x) of a `size` x `size` label map; `image` an int or LongTensor [P].
 
         Bilinear with clamped borders: equal to up-sampling the maps (align_corners False) and indexing.
         """
         y, x = torch.as_tensor(y), torch.as_tensor(x)
         image = torch.as_tensor(image).expand_as(y)
         corners = {}                                                # many maps share a resolution, so they share corners
-        out = torch.empty(len(y), self.n_features, device=self.maps[0].device)
+        out = torch.empty(len(y), self.n_features, device=self.maps[0].device) if out is None else out
         start = 0
         for m in self.maps:
             _, h, w, c = m.shape

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-GATHER_BYTES = 2**26        # features gathered at once; several steps share a gather
+GATHER_BYTES = 2**24        # features gathered at once; several steps share a gather
 
 
 def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
@@ -25,14 +25,16 @@ def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
     expected = min(n_steps, recipe.get("patient_from", 0) * per_epoch + 3 * patience)
     last_save = last_report = time.monotonic()
     torch.set_flush_denormal(True)              # Adam's moments of dead units fade into denormals: steps twice as slow
+    rows = ensemble.n_members * batch
+    buffer = torch.empty(rows * max(1, GATHER_BYTES // (4 * rows * maps.n_features)), maps.n_features)
     log_every = max(1, min(per_epoch, n_steps) // 40)
     while run.step < n_steps and run.alive:
         epoch, place = divmod(run.step, per_epoch)
-        n_ahead = max(1, GATHER_BYTES // (len(run.alive) * batch * maps.n_features * 4))
-        n_ahead = min(n_ahead, per_epoch - place, n_steps - run.step)
+        n_ahead = max(1, min(len(buffer) // (len(run.alive) * batch), per_epoch - place, n_steps - run.step))
         order = torch.stack([_shuffle(len(targets), seed, member, epoch)[place * batch:(place + n_ahead) * batch]
                              for member in run.alive])                                        # (N, steps * batch)
-        x, target = _gather(maps, pixels, targets, order, size, n_ahead, ensemble.weight0)
+        x, target = _gather(maps, pixels, targets, order, size, n_ahead, buffer)
+        x, target = x.to(ensemble.weight0), target.to(ensemble.weight0.device)
         for k in range(n_ahead):
             losses = run.update(x[k], target[k])
             if run.step % log_every == 0 or run.step == n_steps:
@@ -75,15 +77,26 @@ class _Run:
 
     def update(self, x, target):
         """One step of every live member on its own batch; x [N, b, D], target [N, b]. Returns their losses."""
-        logits = self.live(x)
+        with torch.no_grad():
+            hidden = self.live.first(x)
+        logits = self.live.rest(hidden.requires_grad_())
         loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).mean(1)
-        self.optimiser.zero_grad(set_to_none=True)
+        for p in self.live.parameters():
+            p.grad = p.grad if p is self.live.weight0 else None
         loss.sum().backward()                       # members share no parameter: the gradient of the sum is each one's own
+        self._first_gradient(x, hidden.grad)
         self.optimiser.step()
         if self.schedule:
             self.schedule.step()
         self.step += 1
         return loss.tolist()
+
+    def _first_gradient(self, x, of_output):
+        """Gradient of the first layer, into the same memory at every step: to map fresh pages takes longer than the product."""
+        weight = self.live.weight0
+        weight.grad = torch.empty_like(weight) if weight.grad is None else weight.grad
+        torch.bmm(x.transpose(1, 2), of_output, out=weight.grad)
+        self.live.bias0.grad = of_output.sum(1)
 
     def stop_rule(self, losses, epoch):
         """Positions of the members that go on: published, a batch loss must go below the best once in 51 batches."""
@@ -141,12 +154,11 @@ class _Run:
             setattr(self.live, name, buffer[keep])
 
 
-def _gather(maps, pixels, targets, order, size, n_steps, like):
-    """Features [steps, N, b, D] and targets [steps, N, b] of the pixels that `order` [N, steps * b] names."""
+def _gather(maps, pixels, targets, order, size, n_steps, buffer):
+    """Features [steps, N, b, D], in `buffer`, and targets [steps, N, b] of the pixels that `order` [N, steps * b] names."""
     order = order.view(len(order), n_steps, -1).transpose(0, 1)
     image, y, x = pixels[order.flatten()].unbind(1)
-    features = maps.at(image, y, x, size).view(*order.shape, maps.n_features)
-    return features.to(like), targets[order].to(like.device)
+    return maps.at(image, y, x, size, buffer[:len(y)]).view(*order.shape, maps.n_features), targets[order]
 
 
 @lru_cache(maxsize=32)                              # one epoch of all members; the next epoch pushes them out
