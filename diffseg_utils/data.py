@@ -50,15 +50,16 @@ def image_files(preset, split, root="data"):
     return wanted
 
 
-def read_image(path):
-    """uint8 [S, S, 3] of a square RGB image file."""
+def read_image(path, name=None):
+    """uint8 [S, S, 3] of a square RGB image file (a path, or an open file with a `name` for messages)."""
+    name = name or path
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable image ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"{name}: not a readable image ({str(error).splitlines()[0]})") from None
     if pixels.shape[0] != pixels.shape[1]:
-        raise ValueError(f"{path}: {pixels.shape[1]} x {pixels.shape[0]} pixels; images must be square")
+        raise ValueError(f"{name}: {pixels.shape[1]} x {pixels.shape[0]} pixels; images must be square")
     return pixels
 
 

@@ -1,5 +1,7 @@
 """Training a small unconditional DDPM: guided-diffusion's network and loss, EMA weights, resumable to the step."""
+import io
 import os
+import tarfile
 import time
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
+from .data import IMAGES, read_image, to_input
 from .diffusion import create
 
 
@@ -17,29 +20,53 @@ def painted_images(n_per_family, families, size=64):
     return np.stack([paint(family, "pretrain", i)[0] for i in range(n_per_family) for family in families])
 
 
-def pretrain(flags, images, n_images, state, batch=16, rate=4e-4, decay=0.999, warmup=100, seed=0, device="cpu",
-             save_every=300.0, log_every=100, report=None):
+def photographs(source, size=64):
+    """uint8 [n, size, size, 3]: the images of a folder or a tar archive, in plain string order of their names.
+
+    FileNotFoundError: no such source. ValueError names an image that is not readable or not square.
+    """
+    source = Path(source)
+    if source.is_dir():
+        named = {str(path): path for path in source.rglob("*") if path.suffix.lower() in IMAGES}
+        images = [read_image(named[name]) for name in sorted(named)]
+    elif source.exists():
+        with tarfile.open(source) as tar:
+            named = {member.name: member for member in tar if Path(member.name).suffix.lower() in IMAGES}
+            images = [read_image(io.BytesIO(tar.extractfile(named[name]).read()), f"{source}:{name}") for name in sorted(named)]
+    else:
+        raise FileNotFoundError(f"{source}: no such folder or archive of images")
+    if not images:
+        raise ValueError(f"{source}: holds no image ({', '.join(IMAGES)})")
+    return np.stack([_resized(image, size) for image in images])
+
+
+def pretrain(flags, images, n_images, state, start=None, keep=(), minutes=None, batch=16, rate=2e-4, decay=0.9995, warmup=200,
+             seed=0, device="cpu", save_every=300.0, log_every=100, report=None):
     """Train a U-Net with `flags` on `images` (uint8 [M, S, S, 3]) until it has seen `n_images`; returns (EMA weights, log).
 
     Everything random depends on (seed, step) alone and `state` (a file) keeps weights, EMA, optimiser and log, so a
-    training that was interrupted goes on to the same numbers. AdamW, learning rate falling linearly to zero, bf16 autocast.
+    training that was interrupted goes on to the same numbers, and one that has ended can be made longer: after `warmup`
+    steps the rate is constant. start: weights to begin with. keep: numbers of images at which the EMA is also written,
+    as <state>_<images>.safetensors. minutes: end earlier after so long. AdamW, bf16 autocast.
     """
     torch.manual_seed(seed)
     model, diffusion = create(flags)
-    model.to(device).train()
+    if start:
+        model.load_state_dict(start)
+    model.to(device, memory_format=torch.channels_last).train()
     ema = {name: p.detach().clone() for name, p in model.state_dict().items()}
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
-    step, log, last_save = 0, [], time.monotonic()
+    step, log = 0, []
     if Path(state).exists():
         saved = torch.load(state, map_location=device, weights_only=True)
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         ema, step, log = saved["ema"], saved["step"], saved["log"]
-    losses, n_steps = [], n_images // batch
+    losses, n_steps, seconds = [], n_images // batch, log[-1][2] if log else 0.0
+    began = last_save = time.monotonic()
     while step < n_steps:
-        lr = rate * min(1, (step + 1) / warmup) * (1 - step / n_steps)
         for group in optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = rate * min(1, (step + 1) / warmup)
         x, t, noise = (tensor.to(device) for tensor in _batch(images, batch, step, seed, diffusion.num_timesteps))
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             loss = diffusion.training_losses(model, x, t, noise=noise)["loss"].mean()
@@ -48,27 +75,37 @@ def pretrain(flags, images, n_images, state, batch=16, rate=4e-4, decay=0.999, w
         optimiser.step()
         step += 1
         with torch.no_grad():
+            share = 1 - min(decay, (1 + step) / (10 + step))
             for name, p in model.state_dict().items():
-                ema[name].lerp_(p, 1 - min(decay, (1 + step) / (10 + step)))
+                ema[name].lerp_(p, share)
         losses.append(loss.item())
+        if any(step == seen // batch for seen in keep):
+            save_weights(ema, f"{Path(state).with_suffix('')}_{step * batch}.safetensors")
         if step % log_every == 0 or step == n_steps:
-            log.append([step * batch, float(np.mean(losses))])
+            now = time.monotonic()
+            log.append([step * batch, float(np.mean(losses)), seconds + now - began])
             losses = []
             if report:
-                report(*log[-1])
-            if time.monotonic() - last_save > save_every or step == n_steps:
+                report(*log[-1][:2])
+            over = step == n_steps or (minutes is not None and now - began > 60 * minutes)
+            if over or now - last_save > save_every:
                 _save_state(state, model, ema, optimiser, step, log)
-                last_save = time.monotonic()
-    return ema, pd.DataFrame(log, columns=["images", "loss"])
+                last_save = now
+            if over:
+                break
+    return ema, pd.DataFrame(log, columns=["images", "loss", "seconds"])
 
 
 def save_weights(weights, path):
     """Write `weights` as float16 safetensors."""
-    save_file({name: w.half().contiguous().cpu() for name, w in weights.items()}, path)
+    save_file({name: w.half().contiguous().cpu() for name, w in weights.items()}, f"{path}.tmp")
+    os.replace(f"{path}.tmp", path)
 
 
 def _batch(images, batch, step, seed, n_timesteps):
     """(x in [-1, 1], t, noise) of one step: a shuffled pass over the images, half of them mirrored."""
+    if len(images) < batch:
+        raise ValueError(f"{len(images)} images are fewer than one batch of {batch}")
     epoch, place = divmod(step * batch, len(images) - len(images) % batch)
     order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))[place:place + batch]
     rng = np.random.default_rng([seed, 1, step])
@@ -78,6 +115,11 @@ def _batch(images, batch, step, seed, n_timesteps):
     t = torch.from_numpy(rng.integers(0, n_timesteps, batch))
     x = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
     return x, t, torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+
+
+def _resized(image, size):
+    """uint8 [size, size, 3] of a square image."""
+    return ((to_input(image, size).permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
 
 
 def _save_state(path, model, ema, optimiser, step, log):

@@ -45,7 +45,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(short, tmp_path, mo
     weights, log = short()
     assert steps == [*range(interrupt + 1), *range(interrupt, 3)], "it does go on where it was"
     assert_close(weights, expected, atol=0, rtol=0)
-    assert log.equals(expected_log)
+    assert log[["images", "loss"]].equals(expected_log[["images", "loss"]])
     assert log.images.tolist() == [4, 8, 12]
 
 
