@@ -10,7 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffseg_utils.metrics import confusion, iou, mean_iou, paired_bootstrap, pixel_accuracy
+from diffseg_utils.metrics import (
+    changes,
+    confusion,
+    images_needed,
+    iou,
+    mean_iou,
+    paired_bootstrap,
+    paired_permutation,
+    pairwise_disagreement,
+    pixel_accuracy,
+    verdict,
+)
 
 property_test = settings(derandomize=True, deadline=None, max_examples=80)
 IGNORE = st.sampled_from([None, 0, 1, 255, -1])
@@ -99,6 +110,11 @@ def test_published_by_hand():
     assert mean_iou(HAND, 0) == pytest.approx(100 / 6)
 
 
+def test_several_classes_can_be_ignored():
+    assert iou(HAND, (0, 2)) == pytest.approx([math.nan, 1 / 3, math.nan], nan_ok=True)
+    assert iou(HAND, (None, 2)) == pytest.approx([1 / 2, 1 / 3, math.nan], nan_ok=True)
+
+
 def test_masked_by_hand():
     assert iou(HAND, 255, "masked") == pytest.approx([1 / 2, 1 / 2, math.nan], nan_ok=True)
     assert mean_iou(HAND, 255, "masked") == pytest.approx(50)
@@ -178,16 +194,31 @@ def two_rules(n_images, n_classes=3, seed=0):
 
 
 @pytest.mark.parametrize("protocol, ignore", [("published", 255), ("masked", 0)])
-def test_bootstrap_of_three_images_equals_all_27_resamples(protocol, ignore):
-    a, b = two_rules(3)
-    every = [mean_iou(a[list(i)].sum(0), ignore, protocol) - mean_iou(b[list(i)].sum(0), ignore, protocol)
-             for i in itertools.product(range(3), repeat=3)]
+def test_bootstrap_of_two_images_by_hand(protocol, ignore):
+    a, b = two_rules(2)
+    gap = lambda i, j: mean_iou(a[i] + a[j], ignore, protocol) - mean_iou(b[i] + b[j], ignore, protocol)
+    # the resamples are 00, 01, 10, 11: a quarter of them on either side, so the 95 % percentiles are the two extremes.
+    # Two images: Student's t with one degree of freedom, 12.706 in place of 1.960, and sqrt(2 / 1)
+    whole, stretch = gap(0, 1), 12.7062 / 1.95996 * math.sqrt(2)
     found = paired_bootstrap(a, b, ignore, protocol)
-    # the extremes come up in at least 1 of 27 resamples, more than the 2.5 % outside the interval
-    assert found == pytest.approx({
-        "difference": mean_iou(a.sum(0), ignore, protocol) - mean_iou(b.sum(0), ignore, protocol),
-        "low": min(every), "high": max(every),
-    })
+    assert found["difference"] == pytest.approx(whole)
+    assert found["low"] == pytest.approx(whole + stretch * (min(gap(0, 0), gap(1, 1), whole) - whole), rel=1e-4)
+    assert found["high"] == pytest.approx(whole + stretch * (max(gap(0, 0), gap(1, 1), whole) - whole), rel=1e-4)
+
+
+def test_bootstrap_of_three_images_equals_all_27_resamples():
+    a, b = two_rules(3)
+    every = [mean_iou(a[list(i)].sum(0), 255) - mean_iou(b[list(i)].sum(0), 255) for i in itertools.product(range(3), repeat=3)]
+    found, whole = paired_bootstrap(a, b, 255), mean_iou(a.sum(0), 255) - mean_iou(b.sum(0), 255)
+    # the extremes come up in at least 1 of 27 resamples, more than the 2.5 % outside; t of two degrees of freedom: 4.303
+    wanted = [whole + 4.30265 / 1.95996 * math.sqrt(3 / 2) * (edge(every) - whole) for edge in (min, max)]
+    assert [found["low"], found["high"]] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_one_image_has_no_interval():
+    found = paired_bootstrap(*two_rules(1), 255)
+    assert found["difference"] > 0 and math.isnan(found["low"]) and math.isnan(found["high"])
+    assert verdict(found["low"], found["high"]) == "not resolved" and math.isnan(images_needed(found["low"], found["high"], 1))
 
 
 def test_bootstrap_of_many_images_is_near_the_normal_interval():
@@ -196,8 +227,8 @@ def test_bootstrap_of_many_images_is_near_the_normal_interval():
     # all classes are common here, so a mean over images is nearly normal: the jackknife gives its standard error
     left = [mean_iou(a.sum(0) - x, 255) - mean_iou(b.sum(0) - y, 255) for x, y in zip(a, b)]
     error = math.sqrt(99 / 100 * sum((d - sum(left) / 100) ** 2 for d in left))
-    assert found["low"] == pytest.approx(found["difference"] - 1.96 * error, abs=0.1 * error)
-    assert found["high"] == pytest.approx(found["difference"] + 1.96 * error, abs=0.1 * error)
+    assert found["low"] == pytest.approx(found["difference"] - 1.984 * error, abs=0.1 * error)
+    assert found["high"] == pytest.approx(found["difference"] + 1.984 * error, abs=0.1 * error)
 
 
 def test_bootstrap_is_paired():
@@ -211,22 +242,95 @@ def test_bootstrap_is_paired():
     assert paired_bootstrap(worse, easy_to_hard)["high"] == pytest.approx(-found["low"])
 
 
-def test_bootstrap_in_chunks_and_seeds():
-    a, b = two_rules(12, n_classes=34)  # 4,000 resamples of 35 x 34 numbers: two chunks
-    counts = np.random.default_rng(3).multinomial(12, [1 / 12] * 12, 4000)
-    points = [mean_iou(np.einsum("rb,bij->rij", counts, x), 255) for x in (a, b)]
-    found = paired_bootstrap(a, b, 255, resamples=4000, seed=3)
-    assert [found["low"], found["high"]] == pytest.approx(np.quantile(points[0] - points[1], [0.025, 0.975]).tolist())
-    few = [paired_bootstrap(a, b, 255, resamples=5, seed=seed) for seed in (0, 0, 1)]
+def test_the_random_seed_decides():
+    few = [paired_bootstrap(*two_rules(12), 255, resamples=5, seed=seed) for seed in (0, 0, 1)]
     assert few[0] == few[1] != few[2]
 
 
-def test_errors_of_bootstrap():
+def test_trainings_are_resampled_too():
+    alone = two_rules(20)
+    same = [np.stack([x] * 4) for x in alone]
+    # four copies of one training: no spread between trainings, so the interval is that of the images
+    assert paired_bootstrap(*same, 255) == pytest.approx(paired_bootstrap(*alone, 255), abs=1e-9)
+
+    def level(points):  # every image the same, [S, B, 3, 2]: IoU of class 0 is 50 % + points
+        counts = np.zeros((len(points), 20, 3, 2), int)
+        counts[..., 0, 0] = 50 + np.array(points)[:, None]
+        counts[..., 0, 1] = 50 - np.array(points)[:, None]
+        return counts
+
+    found = paired_bootstrap(level([1, 3]), level([0, 0]))
+    # class 1 is only predicted, IoU 0: half a point of mIoU a pixel. Two trainings differ, images do not: their four
+    # resamples have the extremes 0.5 and 1.5, stretched as two images are
+    assert found["difference"] == pytest.approx(1)
+    assert [found["low"], found["high"]] == pytest.approx([1 - 0.5 * 9.1682, 1 + 0.5 * 9.1682], rel=1e-4)
+
+
+def test_permutation_of_four_images_equals_all_16():
+    a, b = two_rules(4, seed=5)
+    swap = np.array(list(itertools.product([0, 1], repeat=4)))[:, :, None, None]
+    gaps = mean_iou(np.where(swap, b, a).sum(1), 255) - mean_iou(np.where(swap, a, b).sum(1), 255)
+    exact = np.mean(abs(gaps) >= abs(gaps[0]) - 1e-9)
+    assert 2 / 16 <= exact < 1
+    assert paired_permutation(a, b, 255) == pytest.approx(exact, abs=0.015)  # 3 standard errors of 10,000 draws
+    assert paired_permutation(b, a, 255) == paired_permutation(a, b, 255)
+    assert paired_permutation(np.stack([a, a]), np.stack([b, b]), 255) == paired_permutation(a, b, 255)
+
+
+def test_permutation_never_reaches_zero():
+    a, b = two_rules(40)
+    assert paired_permutation(a, b, 255, permutations=999) == 1 / 1000
+    assert paired_permutation(a, a, 255) == 1
+
+
+def test_verdict_and_images_needed():
+    assert [verdict(*x) for x in ((0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1), (0, 0.2), (-0.2, 0))] == [
+        "gain", "loss", "not resolved", "not resolved", "not resolved"]
+    assert images_needed(-0.4, 0.4, 20) == 80  # half the width, four times the images
+    assert images_needed(0.1, 0.3, 100) == 25
+    assert images_needed(-1, 1, 20, effect=0.5) == 80
+
+
+def test_errors_of_the_paired_tests():
     a, b = two_rules(3)
-    for x, y in ((a[0], b[0]), (a, b[:2]), (a[:0], b[:0])):
-        with pytest.raises(ValueError, match=r"a and b must be confusions \[images, classes \+ 1, classes\], not "):
-            paired_bootstrap(x, y)
-    with pytest.raises(ValueError, match="image 1 has another truth in a than in b"):
-        paired_bootstrap(a, b[[0, 2, 1]])
-    with pytest.raises(ValueError, match="unknown protocol 'strict'"):
-        paired_bootstrap(a, b, protocol="strict")
+    shape = re.escape("a and b must be confusions [(seeds,) images, classes + 1, classes], not ")
+    for compare in (paired_bootstrap, paired_permutation):
+        for x, y in ((a[0], b[0]), (a, b[:2]), (a[:0], b[:0])):
+            with pytest.raises(ValueError, match=shape):
+                compare(x, y)
+        with pytest.raises(ValueError, match="image 1 has another truth in a than in b"):
+            compare(a, b[[0, 2, 1]])
+        with pytest.raises(ValueError, match="unknown protocol 'strict'"):
+            compare(a, b, protocol="strict")
+
+
+# --- diversity and change ---------------------------------------------------------------------------------------------
+
+
+def test_pairwise_disagreement_by_hand():
+    members = [[[0, 0], [1, 1]], [[0, 0], [1, 2]], [[0, 3], [1, 2]]]  # pairs differ on 1, 2 and 1 of 4 pixels
+    assert pairwise_disagreement(members) == pytest.approx((1 + 2 + 1) / 3 / 4)
+    assert pairwise_disagreement(torch.tensor(members)[:2]) == 1 / 4
+    assert math.isnan(pairwise_disagreement(members[:1]))
+
+
+def test_changes_by_hand():
+    truth = [[0, 0, 0, 1, 1, 2, 255]]
+    before = [[0, 1, 1, 1, 1, 0, 0]]
+    after = [[0, 0, 2, 1, 0, 0, 1]]
+    found = changes(before, after, torch.tensor(truth), 3)
+    assert found.columns.tolist() == ["pixels", "changed", "repaired", "broken", "still_wrong"]
+    assert found.index.name == "class"
+    assert found.to_numpy().tolist() == [[3, 2, 1, 0, 1], [2, 1, 0, 1, 0], [1, 0, 0, 0, 0]]
+    back = changes(after, before, truth, 3)
+    assert (back["repaired"] == found["broken"]).all() and (back["still_wrong"] == found["still_wrong"]).all()
+
+
+@property_test
+@given(images(n_images=3))
+def test_repaired_less_broken_is_the_gain_in_right_pixels(case):
+    prediction, truth, n = case
+    found = changes(prediction[0], prediction[1], truth[2], n)
+    assert (found["changed"] == found[["repaired", "broken", "still_wrong"]].sum(axis=1)).all()
+    right = [np.diagonal(confusion(p, truth[2], n)) for p in prediction[:2]]
+    assert ((found["repaired"] - found["broken"]).to_numpy() == right[1] - right[0]).all()
