@@ -1,12 +1,13 @@
-"""The command line: diffseg list | fetch | run | status (python -m diffseg_utils ...)."""
+"""The command line: diffseg list | fetch | run | vote | status (python -m diffseg_utils ...)."""
 import ast
 import json
+import os
 from functools import wraps
 
 import click
 
 from .presets import BACKBONES, DATASETS, MINI, RECIPES
-from .runs import FIGURES, STAGES, Run, is_done, project, stage_key
+from .runs import FEATURES, FIGURES, STAGES, Run, is_done, project, stage_key
 
 
 def one_sentence(command):
@@ -38,15 +39,16 @@ def list_():
 @main.command()
 @click.argument("dataset")
 @click.option("--data", default="data", show_default=True, help="folder that will hold datasets/ and checkpoints/")
+@click.option("--classifiers", is_flag=True, help="also the published pixel classifiers, for diffseg vote")
 @one_sentence
-def fetch(dataset, data):
+def fetch(dataset, data, classifiers):
     """Download the official images, labels and checkpoint of DATASET (47 MB and 2.2 GB)."""
     run = Run(dataset, data=data)
     if run.preset.painted:
         click.echo(f"{dataset} is painted and ships with the project: nothing to fetch")
         return
     from .fetch import fetch as fetch_files
-    fetch_files(run.preset, run.data_root, click.echo)
+    fetch_files(run.preset, run.data_root, click.echo, classifiers)
 
 
 @main.command()
@@ -61,13 +63,17 @@ def fetch(dataset, data):
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps")
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="another notebook parameter")
 @click.option("--dry-run", is_flag=True, help="only say what would be made")
+@click.option("--fetch", "fetch_first", is_flag=True, help="download what is missing; say before how much disk, time and memory")
 @one_sentence
-def run(datasets, seeds, recipe, backbone, data, results, workers, scheduler, device, parameters, dry_run):
+def run(datasets, seeds, recipe, backbone, data, results, workers, scheduler, device, parameters, dry_run, fetch_first):
     """Run notebooks 01, 02 and 03 for DATASETS (the four mini datasets if none is named), then 04."""
     seeds = [*seeds, *(int(word) for word in datasets if word.isdigit())]           # click hands "--seeds 0 1 2" on as 0; 1, 2
     datasets = [word for word in datasets if not word.isdigit()] or MINI
     runs = [Run(dataset, seed, recipe, backbone, data, results, device) for dataset in datasets for seed in seeds]
     extra = _parameters(parameters)
+    if fetch_first and not dry_run:
+        from .estimate import prepare
+        prepare(runs, min(workers or os.cpu_count(), len(runs)), click.echo)
     for dataset in {r.dataset: r for r in runs}.values():
         _check(dataset)
     if dry_run:
@@ -81,6 +87,23 @@ def run(datasets, seeds, recipe, backbone, data, results, workers, scheduler, de
     from .notebooks import execute
     execute(project() / "notebooks" / f"{FIGURES}.ipynb", runs[0].results_root / f"{FIGURES}.ipynb", {"results": results})
     click.echo(f"Tables and figures: {results}/{FIGURES}.ipynb, {results}/table1.csv, {results}/figures/")
+
+
+@main.command()
+@click.argument("dataset")
+@click.option("--classifiers", required=True, metavar="FOLDER",
+              help="with model_0.pth, model_1.pth, ...; or the ensemble.safetensors of a run")
+@click.option("--backbone", default="", help="a .json file or a name, as in run [default: the dataset's own]")
+@click.option("--data", default="data", show_default=True, help="folder that holds datasets/ and checkpoints/")
+@click.option("--results", default="results", show_default=True, help="feature maps of a run are looked for beside it")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps")
+@click.option("--votes", metavar="DIR", help="save the majority votes here, <stem>.npy, as published")
+@one_sentence
+def vote(dataset, classifiers, backbone, data, results, device, votes):
+    """Evaluate every voting rule on published classifiers and the test images of DATASET; nothing is trained."""
+    run = Run(dataset, backbone=backbone, data=data, results=results, device=device)
+    from .applying import apply
+    apply(run, classifiers, votes, stored=lambda: _kept(run, FEATURES, {}), echo=click.echo)
 
 
 @main.command()

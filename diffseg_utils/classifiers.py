@@ -9,11 +9,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .features import FeatureMaps, _neighbours
+from .features import FeatureMaps, interpolation
 from .presets import RECIPES, choose
 
 FAST_BYTES = 2**30                                  # float16 maps below this are widened once for faster gathers
-BAND = 32                                           # label rows predicted at a time
+BAND_BYTES = 2**26                                  # of hidden activations of the label rows predicted at a time
 
 
 def published_widths(n_classes):
@@ -73,9 +73,10 @@ class PixelEnsemble(nn.Module):
         if maps.n_features != self.n_features:
             raise ValueError(f"these maps have {maps.n_features} features, the classifiers expect {self.n_features}")
         out = torch.empty(self.n_members, self.n_classes, b - a, size, device=self.weight0.device)
-        for top in range(a, b, BAND):
-            bottom = min(top + BAND, b)
-            out[:, :, top - a:bottom - a] = self._band(maps, image, size, top, bottom)
+        layers, height = self._without_norms(), max(1, BAND_BYTES // (4 * size * self.bias0.numel()))
+        for top in range(a, b, height):
+            bottom = min(top + height, b)
+            out[:, :, top - a:bottom - a] = self._band(maps, image, size, top, bottom, layers)
         return out
 
     def save(self, path):
@@ -121,32 +122,37 @@ class PixelEnsemble(nn.Module):
         flat = [getattr(self, f"{name}{i}").view(-1) for name in ("mean", "var", "scale", "shift")]
         return F.batch_norm(channels, *flat, training=self.training).view(p, n, h).transpose(0, 1)
 
-    def _band(self, maps, image, size, a, b):
+    def _without_norms(self):
+        """Second and third layer, (weight, bias) each, with the (frozen) batch norm before it folded in."""
+        layers = []
+        for i in (0, 1):
+            mean, var, scale, shift = (getattr(self, f"{name}{i}") for name in ("mean", "var", "scale", "shift"))
+            weight, bias = getattr(self, f"weight{i + 1}"), getattr(self, f"bias{i + 1}")
+            scale = scale / (var + 1e-5).sqrt()
+            layers.append((scale[:, :, None] * weight, torch.baddbmm(bias[:, None], (shift - mean * scale)[:, None], weight)))
+        return layers
+
+    def _band(self, maps, image, size, a, b, layers):
         """Distributions [N, C, b - a, size] of label rows a..b."""
         n, h1 = self.bias0.shape
         device = self.weight0.device
-        y, x = torch.arange(a, b, device=device), torch.arange(size, device=device)
         hidden, start = {}, 0                                      # maps of one resolution add up before up-sampling
         for m in maps.maps:
             _, h, w, c = m.shape
-            low, high, _ = _neighbours(y, size, h)
-            cells = m[image, low[0]:high[-1] + 1].to(device, torch.float32).reshape(-1, c)
+            first, rows = interpolation(size, h, a, b)                                               # (b - a, native rows)
+            cells = m[image, first:first + rows.shape[1]].to(device, torch.float32).reshape(-1, c)
             weight = self.weight0[:, start:start + c].permute(1, 0, 2).reshape(c, n * h1)
-            part = (cells @ weight).view(-1, w, n * h1)                                              # (rows, w, N * h1)
-            hidden[h, w] = hidden[h, w] + part if (h, w) in hidden else part
+            known = hidden.get((h, w), self.bias0.view(-1) if start == 0 else torch.zeros((), device=device))
+            hidden[h, w] = torch.addmm(known, cells, weight)                                         # (rows * w, N * h1)
             start += c
-        first = sum(_upsample_band(part, y, x, size, h, w) for (h, w), part in hidden.items())
-        logits = self.rest(first.view(-1, n, h1).transpose(0, 1) + self.bias0[:, None])              # (N, P, C)
-        return logits.softmax(2).transpose(1, 2).reshape(n, -1, b - a, size)
-
-
-def _upsample_band(part, y, x, size, h, w):
-    """[len(y), size, K] from native rows `part` [rows, w, K] that cover label rows y."""
-    low, high, fy = _neighbours(y, size, h)
-    first = low[0]
-    part = torch.lerp(part[low - first], part[high - first], fy[:, None, None]) if h != size else part[:len(y)]
-    low, high, fx = _neighbours(x, size, w)
-    return torch.lerp(part[:, low], part[:, high], fx[None, :, None]) if w != size else part
+        parts = [(interpolation(size, h, a, b)[1].to(device) @ part.view(-1, w * n * h1)).view(b - a, w, n * h1)
+                 for (h, w), part in hidden.items()]
+        columns = torch.cat([interpolation(size, w, 0, size)[1] for _, w in hidden], 1).to(device)
+        x = torch.matmul(columns, torch.cat(parts, 1)).relu_()                                       # (b - a, size, N * h1)
+        x = x.view(-1, n, h1).transpose(0, 1)                                                        # (N, P, h1)
+        (weight1, bias1), (weight2, bias2) = layers
+        x = torch.baddbmm(bias2, torch.baddbmm(bias1, x, weight1).relu_(), weight2)                  # (N, P, C)
+        return x.softmax(2).transpose(1, 2).reshape(n, -1, b - a, size)
 
 
 def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published", seed=0, checkpoint=None, *,

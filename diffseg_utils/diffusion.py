@@ -16,7 +16,7 @@ with warnings.catch_warnings():                     # two decorators of its nn.p
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.cuda.amp.*")
     from guided_diffusion import script_util
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass
@@ -40,8 +40,7 @@ class Backbone:
         """Activations, one [B, c, h, w] a block, for `images` [B, 3, S, S] in [-1, 1] noised to `step` with `noise`."""
         t = torch.full((len(images),), step, device=self.device)
         noised = self.diffusion.q_sample(images, t, noise=noise.expand_as(images))
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-        with torch.no_grad(), autocast, Tap(self.model, self.blocks if blocks is None else blocks) as activations:
+        with torch.no_grad(), Tap(self.model, self.blocks if blocks is None else blocks) as activations:
             self.model(noised, t)
         return activations
 
@@ -101,11 +100,14 @@ def checkpoint_path(backbone, data="data"):
 def load_backbone(backbone, device="cpu", precision="float32", *, data="data", random_weights=None):
     """Load, check and freeze a denoiser; returns a Backbone.
 
-    backbone: a name in BACKBONES or a .json file. precision: float32, bfloat16 (autocast) or float16 (the model's own
-    conversion, CUDA only, as published). random_weights: a seed, to take an untrained network instead of the checkpoint.
+    backbone: a name in BACKBONES or a .json file. precision: float32, float16 (the model's own conversion, CUDA only, as
+    published), bfloat16 (the same for any device) or auto (float16 on CUDA, else float32). random_weights: a seed, to take
+    an untrained network instead of the checkpoint.
     FileNotFoundError: no checkpoint. ValueError: another architecture, a damaged file, impossible steps or blocks.
     """
     device = torch.device(device)
+    if precision == "auto":
+        precision = "float16" if device.type == "cuda" else "float32"
     _check_device(device, precision)
     spec = describe(backbone)
     with torch.device("meta"):
@@ -126,7 +128,11 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
     model.eval().requires_grad_(False).to(device)
     if precision == "float16":
         model.convert_to_fp16()
-        model.dtype = torch.float16
+    if precision == "bfloat16":
+        for part in (model.input_blocks, model.middle_block, model.output_blocks):
+            part.apply(_to_bfloat16)
+        model.to(memory_format=torch.channels_last)
+    model.dtype = getattr(torch, precision)
     return Backbone(str(backbone), model, diffusion, spec["flags"], list(spec["steps"]), list(spec["blocks"]), precision, device)
 
 
@@ -165,6 +171,12 @@ def _untrained(flags):
         if p.dim() > 1 and not p.any():
             nn.init.kaiming_uniform_(p, a=5 ** 0.5)
     return model
+
+
+def _to_bfloat16(module):
+    """What convert_to_fp16 does, in the format that CPUs compute: convolutions only; norms and embeddings stay float32."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        module.to(torch.bfloat16)
 
 
 def _cut(model, last_block):

@@ -158,6 +158,16 @@ def _neighbours(position, size, n):
     return low, (low + 1).clamp(max=n - 1), source - low
 
 
+def interpolation(size, n, a, b):
+    """(first, weights [b - a, cells]): label rows (or columns) a..b of `size` from map cells first, first + 1, ... of `n`."""
+    low, high, share = _neighbours(torch.arange(a, b), size, n)
+    first, label = int(low[0]), torch.arange(b - a)
+    weights = torch.zeros(b - a, int(high[-1]) + 1 - first)
+    weights[label, low - first] = 1 - share
+    weights[label, high - first] += share
+    return first, weights
+
+
 class _Store:
     """Writes maps batch by batch into a temporary folder, which takes its name only when all is written."""
 

@@ -4,35 +4,59 @@ import hashlib
 import os
 import shutil
 import tarfile
+import zipfile
+import zlib
 from pathlib import Path
 
 import pooch
 import requests
 
 from .diffusion import checkpoint_path, describe
-from .presets import DATA_URLS
+from .presets import CLASSIFIER_URLS, DATA_URLS
+
+ASK = {"timeout": 60, "headers": {"Accept-Encoding": "identity"}}      # the length of the file, not of a compressed answer
 
 
-def fetch(preset, data="data", echo=print):
-    """Bring images, labels and checkpoint of `preset` into folder `data`; what is there already stays.
+def fetch(preset, data="data", echo=print, classifiers=False):
+    """Bring images, labels and checkpoint of `preset`, with `classifiers` also the published ones, into folder `data`.
 
-    OSError: no address answered well; the sentence says where to put the file by hand.
+    What is there already stays. OSError: no address answered well; the sentence says where to put the file by hand.
+    ValueError: a file that is there is not what it was.
     """
-    folder = Path(data) / "datasets" / preset.name
+    fetch_folder(DATA_URLS, Path(data), "datasets", preset.name, echo)
+    fetch_weights(preset.backbone, data, echo)
+    if classifiers:
+        folder = fetch_folder(CLASSIFIER_URLS, Path(data), "pixel_classifiers", preset.name, echo)
+        for first in sorted(folder.rglob("model_0.pth")):
+            echo(f"to vote with them: diffseg vote {preset.name} --data {data} --classifiers {first.parent}")
+
+
+def fetch_folder(urls, data, kind, name, echo=print):
+    """`data`/<kind>/<name>, unpacked from the archive at `urls`, which stays in `data`/downloads."""
+    folder, archive = data / kind / name, data / "downloads" / Path(urls[0].partition("?")[0]).name
     if folder.is_dir():
         echo(f"{folder}: there already")
     else:
-        archive = Path(data) / "downloads" / "datasets.tar.gz"
-        if not archive.exists():
-            download(DATA_URLS, archive)
-        unpack(archive, f"datasets/{preset.name}", folder)
+        bring(urls, archive)
+        unpack(archive, f"{kind}/{name}", folder)
         echo(f"{folder}: unpacked")
-    weights = checkpoint_path(preset.backbone, data)
-    if weights.exists():
-        echo(f"{weights}: there already")
-    else:
-        download(describe(preset.backbone)["urls"], weights)
-        echo(f"{weights}: downloaded")
+    return folder
+
+
+def fetch_weights(backbone, data="data", echo=print):
+    """The checkpoint of an official backbone; others have no address and stay as they are."""
+    if urls := describe(backbone).get("urls"):
+        weights = checkpoint_path(backbone, data)
+        echo(f"{weights}: {bring(urls, weights)}")
+
+
+def bring(urls, path):
+    """Download `path` unless it is there; ValueError if the one that is there has not the sha256 recorded for it."""
+    if not path.exists():
+        download(urls, path)
+        return "downloaded"
+    _checked_sha256(path, path, f"{path}: ", "; delete it and fetch again")
+    return "there already"
 
 
 def download(urls, path, progress=True):
@@ -42,12 +66,13 @@ def download(urls, path, progress=True):
     for url in urls:
         try:
             stated = _stated(url, path)
-            pooch.HTTPDownloader(progressbar=progress, timeout=60)(url, str(partial), None)
+            pooch.HTTPDownloader(progressbar=progress, **ASK)(url, str(partial), None)
             _verify(partial, path, stated)
             os.replace(partial, path)
             return
         except (requests.RequestException, ValueError) as error:
-            problems.append(f"{url} ({str(error).splitlines()[0][:100]})")
+            offline = type(error) is requests.ConnectionError
+            problems.append(f"{url} ({'no connection' if offline else str(error).splitlines()[0][:100]})")
         finally:
             partial.unlink(missing_ok=True)
     raise OSError(f"{path.name} could not be downloaded from {'; '.join(problems)}; bring it to {path} by hand")
@@ -61,7 +86,7 @@ def unpack(archive, inside, folder):
         with tarfile.open(archive) as tar:
             members = [m for m in tar if m.name.removeprefix("./").startswith(inside + "/")]
             tar.extractall(partial, members, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise ValueError(f"{archive}: not a readable archive ({error}); delete it and fetch again") from None
     if not members:
@@ -73,27 +98,48 @@ def unpack(archive, inside, folder):
 
 def _stated(url, path):
     """(length, md5) that the server states for `url`, None where it is silent; OSError if the disk cannot take it."""
-    answer = requests.head(url, allow_redirects=True, timeout=60)
-    answer.raise_for_status()
-    length = int(answer.headers.get("Content-Length", 0)) or None
+    with requests.get(url, stream=True, **ASK) as answer:          # not HEAD, which some servers refuse
+        answer.raise_for_status()
+        length, md5 = int(answer.headers.get("Content-Length", 0)) or None, answer.headers.get("Content-MD5")
     free = shutil.disk_usage(path.parent).free
     if length and length > free:
         raise OSError(f"{path.name} needs {length / 1e9:.1f} GB, {path.parent} has {free / 1e9:.1f} GB free")
-    md5 = answer.headers.get("Content-MD5")
     return length, base64.b64decode(md5).hex() if md5 else None
 
 
 def _verify(partial, path, stated):
-    """ValueError unless `partial` is what the server stated and what was downloaded the first time."""
+    """ValueError unless `partial` is what the server stated, what its name says, and what was downloaded the first time."""
     length, md5 = stated
     if length and partial.stat().st_size != length:
         raise ValueError(f"{partial.stat().st_size} bytes came, {length} were stated")
     if md5 and _digest(partial, "md5") != md5:
         raise ValueError("its MD5 is not the stated one")
-    record, sha256 = path.with_name(f"{path.name}.sha256"), _digest(partial, "sha256")
+    if ".tar" in path.suffixes:
+        _members(partial)
+    elif not zipfile.is_zipfile(partial):                          # the end of the file tells: half a checkpoint is none
+        raise ValueError("what came is no checkpoint, or not all of it")
+    _record(path).write_text(_checked_sha256(partial, path) + "\n")
+
+
+def _members(archive):
+    """All members of a tar archive, read to its end; ValueError if that is not possible."""
+    try:
+        with tarfile.open(archive) as tar:
+            return tar.getmembers()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"what came is no archive, or not all of it: {error}") from None
+
+
+def _checked_sha256(file, path, before="", after=""):
+    """sha256 of `file`; ValueError if a good download to `path` had another one."""
+    record, sha256 = _record(path), _digest(file, "sha256")
     if record.exists() and record.read_text().strip() != sha256:
-        raise ValueError(f"its sha256 is not the one recorded in {record.name}")
-    record.write_text(sha256 + "\n")
+        raise ValueError(f"{before}its sha256 is not the one recorded in {record.name}{after}")
+    return sha256
+
+
+def _record(path):
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _digest(path, kind):

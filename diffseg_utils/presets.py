@@ -5,6 +5,7 @@ from pathlib import Path
 _BLOB = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
 _YANDEX = "https://storage.yandexcloud.net/yandex-research/ddpm-segmentation/"
 DATA_URLS = [_YANDEX + "datasets.tar.gz"]
+CLASSIFIER_URLS = ["https://www.dropbox.com/s/kap229jvmhfwh7i/pixel_classifiers.tar?dl=1"]
 
 
 @dataclass(frozen=True)

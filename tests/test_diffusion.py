@@ -197,7 +197,8 @@ def test_files_that_are_not_there(write, tmp_path):
 
 def test_unknown_names_come_with_the_choices(tiny_json):
     assert "unknown backbone 'lsun_dog'; choose from lsun_bedroom, ffhq," in refusal(ValueError, "lsun_dog")
-    assert "unknown precision 'int8'; choose from float32, " in refusal(ValueError, tiny_json, precision="int8")
+    assert "unknown precision 'int8'; choose from auto, float32, " in refusal(ValueError, tiny_json, precision="int8")
+    assert load_backbone(tiny_json, precision="auto").precision == "float32"
     assert "float16 needs a CUDA device, not cpu" in refusal(ValueError, tiny_json, precision="float16")
 
 

@@ -12,7 +12,7 @@ import torch
 from conftest import PUBLISHED_SMALL
 from torch.testing import assert_close
 
-from diffseg_utils.classifiers import PixelEnsemble
+from diffseg_utils.classifiers import PixelEnsemble, published_widths
 from diffseg_utils.data import ignore_tiny_regions, to_input
 from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.features import extract
@@ -132,3 +132,52 @@ def test_the_oracle_agrees_with_the_published_code(golden):
     assert oracle.mean_iou(golden.majority, golden.labels, C, IGNORE) == pytest.approx(float(golden.miou), abs=1e-9)
     for label, published in zip(golden.labels, golden.train_labels):
         np.testing.assert_array_equal(oracle.without_tiny_regions(label, C, IGNORE), published)
+
+
+# ---- the whole procedure where the goldens are silent, against the oracle -----------------------------------------------
+
+@pytest.mark.parametrize("classes, ignore, steps, blocks, fresh", [
+    (34, 255, [50, 150, 250], [0, 1, 3], False),    # the wide head
+    (29, 0, [50, 150, 250], [0, 1, 3], False),      # an ignored id among the classes, as in bedroom_28
+    (6, 255, [600, 10], [3, 0], False),             # other steps and blocks, in no order
+    (34, 0, [250, 50], [2], True),                  # the published code's other mode: noise drawn afresh
+])
+def test_everything_equals_the_oracle(tiny, tmp_path, classes, ignore, steps, blocks, fresh):
+    """Two images of 32 pixels, labels of 24: features, logits, hard votes, uncertainty, mIoU."""
+    size, g = 24, torch.Generator().manual_seed(classes)
+    images = torch.rand(2, 3, SIZE, SIZE, generator=g) * 2 - 1
+    labels = torch.randint(classes, (2, size, size), generator=g)
+    labels[torch.rand(labels.shape, generator=g) < 0.1] = ignore
+    noise, ours, theirs = shared_noise(SIZE), *(torch.Generator().manual_seed(11) for _ in range(2))
+    maps = extract(tiny, images, None if fresh else noise, steps, blocks, generator=ours)
+    widths = (256, 128) if classes == 34 else (128, 32)
+    members = [random_classifier(widths, maps.n_features, classes, g) for _ in range(3)]
+    for i, net in enumerate(members):
+        torch.save({"model_state_dict": {f"module.layers.{name}": t for name, t in net.state_dict().items()}},
+                   tmp_path / f"model_{i}.pth")
+    ensemble, predictions, total = PixelEnsemble.from_published(tmp_path), [], 0
+    assert ensemble.widths == widths == published_widths(classes)
+    for i, label in enumerate(labels):
+        draw = lambda: torch.randn(1, 3, SIZE, SIZE, generator=theirs) if fresh else noise
+        features = oracle.pixel_features(tiny.model, tiny.diffusion, images[i:i + 1], steps, blocks, draw, size)
+        assert_close(maps.upsampled(i, size), features, atol=1e-4, rtol=0)
+        with torch.no_grad():
+            logits = torch.stack([net(features.flatten(1).T) for net in members])
+            assert_close(ensemble.member_logits(maps.upsampled(i, size).flatten(1).T), logits, atol=1e-3, rtol=0)
+        q = ensemble.probabilities(maps, i, size)
+        predictions.append(vote(q, "majority"))
+        assert torch.equal(predictions[i].flatten(), oracle.hard_vote(logits))
+        assert len(predictions[i].unique()) > 2, "a vote between several classes"
+        assert image_uncertainty(q) == pytest.approx(oracle.uncertainty(logits), abs=1e-4)
+        total = total + confusion(predictions[i], label, classes)
+    assert mean_iou(total, ignore) / 100 == pytest.approx(oracle.mean_iou(predictions, labels, classes, ignore), abs=1e-6)
+
+
+def random_classifier(widths, n_features, n_classes, generator):
+    """A plain classifier in eval mode in which every weight and statistic matters."""
+    net = oracle.classifier(n_features, widths, n_classes).eval()
+    for name, t in net.state_dict().items():
+        if t.is_floating_point():
+            z = torch.randn(t.shape, generator=generator)
+            t.copy_(z / t.shape[1] ** 0.5 if t.dim() == 2 else 0.5 + z.abs() if name.endswith("running_var") else z)
+    return net
