@@ -1,9 +1,10 @@
 """Figures of the painted scenes and of the denoiser that was trained on them."""
 import numpy as np
+import seaborn as sns
 
-from .style import INK, PALE, RULES, class_legend, colour_labels, new_figure, show
-
-TRAINED, UNSEEN = RULES["majority"][1], RULES["entropy_weighted"][1]
+from .lines import curves, log_y, note
+from .panels import class_legend, gallery
+from .style import GREY, INK, PALE, colour_labels, new_figure
 
 
 def fig_scenes(scenes, presets, columns=4, width=5.6, legend=True):
@@ -11,42 +12,30 @@ def fig_scenes(scenes, presets, columns=4, width=5.6, legend=True):
 
     scenes: {dataset: [(image, label), ...]}; presets: {dataset: Preset}; legend: class names, for a single dataset.
     """
-    flat = [(name, *pair) for name, pairs in scenes.items() for pair in pairs]
-    bands, panel = -(-len(flat) // columns), width / columns
-    figure, axes = new_figure(width, bands * (2.06 * panel) + 0.25 + 0.8 * legend, nrows=2 * bands, ncols=columns)
-    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
-    started = set()
-    for place, (name, image, label) in enumerate(flat):
-        above, below = (axes[2 * (place // columns) + i, place % columns] for i in (0, 1))
-        show(above, image)
-        show(below, colour_labels(label, presets[name]))
-        if name not in started:
-            above.set_title(presets[name].title, loc="left", fontsize=9.5, pad=3)
-        started.add(name)
+    flat = [(image, colour_labels(label, presets[name]), "" if i else presets[name].title)
+            for name, pairs in scenes.items() for i, (image, label) in enumerate(pairs)]
+    bands = [flat[i:i + columns] for i in range(0, len(flat), columns)]
+    pictures = [scene[part] for band in bands for part in (0, 1) for scene in band]
+    titles = [title for band in bands for title in (*(scene[2] for scene in band), *[""] * columns)]
+    figure, _ = gallery(pictures, titles, columns, width / columns, below=0.8 * legend)
     if legend:
-        class_legend(figure, presets[name], range(presets[name].n_classes), ncols=4, frameon=False)
+        preset = presets[next(iter(scenes))]
+        class_legend(figure, preset, range(preset.n_classes), ncols=4)
     return figure
 
 
 def fig_training(log):
     """The loss of the training against the images seen; log: frame (images, loss)."""
     figure, [[ax]] = new_figure(7.5, 3.2)
-    ax.plot(log.images / 1000, log.loss, color=TRAINED)
-    ax.annotate(f"{log.loss.iloc[-1]:.4f}", (log.images.iloc[-1] / 1000, log.loss.iloc[-1]), (6, 0), va="center",
-                textcoords="offset points", color=TRAINED)
-    ax.set(xlabel="thousand images seen", ylabel="mean squared error of the noise", yscale="log",
-           title=f"half of the fall from {log.loss.iloc[0]:.2f} is done within the first {_half(log):,} images")
-    low, high = ax.get_ylim()
-    ticks = [tick for tick in (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1) if low <= tick <= high]
-    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set_yticks([], minor=True)
-    return figure
-
-
-def _half(log):
-    """Images seen when the log of the loss had fallen half of its way."""
+    x, last = log.images / 1000, log.loss.iloc[-1]
     path = np.log(log.loss)
-    return int(log.images[np.argmax(path <= (path.iloc[0] + path.min()) / 2)])
+    half = log.images[np.argmax(path <= (path.iloc[0] + path.min()) / 2)]        # where half of the fall (of the log) is done
+    ax.plot(x, log.loss, color=INK)
+    note(ax, f"{last:.4f}", x.iloc[-1], last)
+    ax.set(xlabel="thousand images seen", ylabel="mean squared error of the noise",
+           title=f"half of the fall from {log.loss.iloc[0]:.2f} is done within the first {int(half):,} images")
+    log_y(ax)
+    return figure
 
 
 def fig_loss_by_step(losses, read):
@@ -55,17 +44,13 @@ def fig_loss_by_step(losses, read):
     losses: tidy frame (pictures, step, loss), a row a picture; read: the steps whose features the kit reads.
     """
     figure, [[ax]] = new_figure(7.5, 3.4)
-    for step in read:
-        ax.axvline(step, color=PALE, lw=1, ls=":")
-    ax.annotate("read by the kit", (read[-1], 1), (4, -2), va="top", fontsize=9, xycoords=("data", "axes fraction"),
-                textcoords="offset points", color=INK)
-    for (pictures, part), colour, side in zip(losses.groupby("pictures", sort=False), (TRAINED, UNSEEN), (14, 28)):
-        by = part.groupby("step").loss
-        middle, error = by.mean(), 2 * by.std() / np.sqrt(by.size())
-        ax.fill_between(middle.index, middle - error, middle + error, color=colour, alpha=0.2, lw=0)
-        ax.plot(middle.index, middle, "o-", ms=4, color=colour)
-        ax.annotate(pictures, (middle.index[3], middle.iloc[3]), (6, side), textcoords="offset points", color=colour)
-    ax.set(xlabel="noise step", ylabel="mean squared error of the noise", yscale="log")
+    frame = losses.groupby(["pictures", "step"], sort=False).loss.agg(["mean", "sem"]).reset_index()
+    ax.vlines(read, 0, 1, color=PALE, lw=1, ls=":", transform=ax.get_xaxis_transform())
+    ax.text(read[-1], 1, " read by the kit", va="top", fontsize=9, transform=ax.get_xaxis_transform())
+    ax.set(xlabel="noise step", ylabel="mean squared error of the noise")
+    log_y(ax)
+    curves(ax, frame.assign(low=frame["mean"] - 2 * frame["sem"], high=frame["mean"] + 2 * frame["sem"]), "step", "mean",
+           by="pictures")
     return figure
 
 
@@ -74,23 +59,45 @@ def fig_denoising(images, noised, guesses):
 
     images: [B, S, S, 3]; noised and guesses: {step: [B, S, S, 3]}.
     """
-    figure, axes = new_figure(1.05 * (1 + len(noised)), 2.12 * len(images) + 0.3, nrows=2 * len(images), ncols=1 + len(noised))
-    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
-    for i, image in enumerate(images):
-        show(axes[2 * i, 0], image, None if i else "image")
-        axes[2 * i + 1, 0].axis("off")
-        axes[2 * i + 1, 0].annotate("the guess:", (1, 0.5), (-2, 0), xycoords="axes fraction", textcoords="offset points",
-                                    ha="right", va="center", fontsize=8.5)
-        for ax, below, step in zip(axes[2 * i, 1:], axes[2 * i + 1, 1:], noised):
-            show(ax, noised[step][i], None if i else f"step {step}")
-            show(below, guesses[step][i])
+    rows = [row for i, image in enumerate(images)
+            for row in ([image, *(x[i] for x in noised.values())], [None, *(x[i] for x in guesses.values())])]
+    figure, axes = gallery([picture for row in rows for picture in row], ["image", *(f"step {step}" for step in noised)],
+                           1 + len(noised), 1.05)
+    for ax in axes[1::2, 0]:
+        ax.text(1, 0.5, "the guess: ", ha="right", va="center", fontsize=8.5, transform=ax.transAxes)
     return figure
 
 
 def fig_samples(samples, columns=8):
     """Pictures side by side."""
-    figure, axes = new_figure(1.2 * columns, 1.2 * -(-len(samples) // columns), nrows=-(-len(samples) // columns), ncols=columns)
-    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
-    for ax, sample in zip(axes.flat, samples):
-        show(ax, sample)
+    return gallery(list(samples), columns=columns, size=1.2)[0]
+
+
+def fig_heat(step_block):
+    """mIoU of one probe on each map, a panel a checkpoint; step_block: frame (checkpoint, step, block, miou in percent)."""
+    panels = list(step_block.groupby("checkpoint", sort=False))
+    n_steps, n_blocks = step_block.step.nunique(), step_block.block.nunique()
+    figure, [axes] = new_figure((0.55 * n_blocks + 0.4) * len(panels) + 0.6, 0.5 * n_steps + 0.9, ncols=len(panels), sharey=True)
+    limits = {"vmin": step_block.miou.min(), "vmax": step_block.miou.max()}
+    for ax, (checkpoint, rows) in zip(axes, panels):
+        sns.heatmap(rows.pivot(index="step", columns="block", values="miou"), annot=True, fmt=".0f", cmap="cividis", cbar=False,
+                    ax=ax, **limits)
+        ax.set(title=checkpoint, xlabel="decoder block", ylabel="step" if ax is axes[0] else "")
+        ax.tick_params(length=0, rotation=0)
+    return figure
+
+
+def fig_curve(points, references=()):
+    """mIoU of the majority against the images a denoiser saw (log), a line a dataset; dashed: references (name, mIoU).
+
+    points: frame (dataset, images, miou, spread).
+    """
+    figure, [[ax]] = new_figure(7.5, 4)
+    frame = points.assign(thousand=points.images / 1000, low=points.miou - points.spread, high=points.miou + points.spread)
+    ax.set(xscale="log", xlabel="thousand images seen", ylabel="mIoU of the majority (%)")
+    ticks = np.unique(frame.thousand)
+    ax.set_xticks(ticks, [f"{tick:,.4g}" for tick in ticks])
+    ax.set_xticks([], minor=True)
+    ax.hlines([miou for _, miou in references], ticks[0], ticks[-1], color=GREY, lw=1, ls="--")
+    curves(ax, frame, "thousand", "miou", by="dataset", ends=[(ticks[-1], miou, name, GREY) for name, miou in references])
     return figure

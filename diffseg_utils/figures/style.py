@@ -1,4 +1,4 @@
-"""One look for every figure: fonts, a colour for each rule and each class, panels of images."""
+"""One look for every figure: fonts, a colour for each rule and each class."""
 import colorsys
 from io import BytesIO
 
@@ -14,10 +14,15 @@ RULES = {                                        # name -> (label, colour): Okab
     "geometric_mean": ("geometric mean", "#009E73"),
     "most_certain": ("most certain", "#CC79A7"),
     "entropy_weighted": ("entropy-weighted", "#D55E00"),
+    "k": ("k", "#D55E00"),                       # "k chosen": the entropy-weighted vote of a chosen k
+    "pool": ("pool", "#56B4E9"),
+    "dawid_skene": ("soft Dawid-Skene", "#7F5539"),
+    "stacking": ("stacking", "#222222"),
 }
-INK, PALE = "#222222", "#bbbbbb"
+INK, PALE, GREY = "#222222", "#bbbbbb", "#777777"
 REPAIRED, BROKEN, OTHER = "#1b7837", "#c51b7d", "#d8b42a"        # pixels: green and pink stay apart for colour-blind eyes
 IGNORED = (70, 70, 70)
+SERIES = (("#332288", "o"), ("#44AA99", "s"), ("#999933", "D"), ("#882255", "^"), ("#6699CC", "v"), ("#661100", "P"))    # Tol
 
 STYLE = {
     "figure.dpi": 110, "figure.constrained_layout.use": True, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
@@ -44,6 +49,20 @@ def new_figure(width, height, **grid):
         return figure, figure.subplots(squeeze=False, **grid)
 
 
+def look(rule):
+    """(label, colour) of a rule or of a variant of it, such as 'entropy_weighted, k = 1'; ValueError for an unknown one."""
+    for name, (label, colour) in RULES.items():
+        for start in (name, label):
+            if (rule + " ").startswith((start + " ", start + ",")):
+                return label + rule[len(start):], colour
+    raise ValueError(f"unknown rule {rule!r}; choose from {', '.join(RULES)}")
+
+
+def series(names):
+    """{name: (colour, marker)} of things that are no rules, such as datasets."""
+    return dict(zip(names, SERIES * (1 + len(names) // len(SERIES))))
+
+
 def class_colours(n_classes):
     """uint8 [n_classes, 3]: neighbours in id differ in hue and lightness; id 0 is dark."""
     hues = [(i * 0.381966) % 1 for i in range(n_classes)]
@@ -59,22 +78,3 @@ def colour_labels(label, preset):
     if preset.ignore_label < 256:
         table[preset.ignore_label] = IGNORED
     return table[np.asarray(label)]
-
-
-def show(axes, image, title=None, **how):
-    """`image` on `axes` without ticks or frame; the pixels of a small one stay sharp (and its PNG small)."""
-    image = np.asarray(image)
-    axes.imshow(image, **{"interpolation": "nearest" if len(image) <= 128 else "antialiased", **how})
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    if title is not None:
-        axes.set_title(title)
-
-
-def class_legend(figure, preset, ids, **where):
-    """A legend of the class names with their colours."""
-    colours = class_colours(preset.n_classes) / 255
-    patches = [mpl.patches.Patch(color=colours[i], label=preset.classes[i]) for i in ids if i != preset.ignore_label]
-    figure.legend(handles=patches, **{"loc": "outside lower center", "ncols": 6, "fontsize": 9, "frameon": False, **where})
