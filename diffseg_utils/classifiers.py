@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from .compression import compress, draw_pool, expand
 from .features import FeatureMaps, interpolation
 from .presets import RECIPES, choose
 
@@ -160,8 +161,8 @@ def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published
     """Train N members on all labelled pixels; returns (PixelEnsemble in eval mode, history DataFrame: member, step, loss).
 
     maps: FeatureMaps of B images; labels: int64 [B, H, W]. recipe "published": Baranchuk et al. to the letter, a member
-    that met its stop rule leaves the batch; "tuned": large batches and one cycle of the learning rate. checkpoint: a file
-    that lets an interrupted training go on to the same result. report(step, n_steps) is called now and then.
+    that met its stop rule leaves the batch; "tuned": principal components of a pool of pixels. checkpoint: a file that
+    lets an interrupted training go on to the same result. report(step, n_steps) is called now and then.
     """
     from .training import fit
     labels = torch.as_tensor(labels)
@@ -174,6 +175,14 @@ def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published
         raise ValueError(f"{len(pixels)} labelled pixels are fewer than one batch of {known['batch']}")
     if maps.maps[0].dtype == torch.float16 and maps.nbytes < FAST_BYTES:
         maps = FeatureMaps([m.float() for m in maps.maps])
-    ensemble = PixelEnsemble(n_members, maps.n_features, n_classes, widths, torch.Generator().manual_seed(seed))
-    data = maps, labels[scored], pixels, labels.shape[1]
-    return fit(ensemble.to(device), data, known, seed, epochs, checkpoint, save_every, report)
+    generator, targets, size = torch.Generator().manual_seed(seed), labels[scored], labels.shape[1]
+    rows = lambda index, out=None: maps.at(*pixels[index].unbind(1), size, out)
+    if "pool" not in known:
+        ensemble = PixelEnsemble(n_members, maps.n_features, n_classes, widths, generator).to(device)
+        return fit(ensemble, (rows, targets), known, seed, epochs, checkpoint, save_every, report)
+    pool = draw_pool(targets, known["pool"], known["balance"], generator)
+    features, mean, basis = compress(rows, pool, known["components"], known["whitening"], seed)
+    ensemble = PixelEnsemble(n_members, features.shape[1], n_classes, widths, generator).to(device)
+    select = lambda index, out: torch.index_select(features, 0, index, out=out)
+    ensemble, history = fit(ensemble, (select, targets[pool]), known, seed, epochs, checkpoint, save_every, report)
+    return expand(ensemble, mean, basis), history

@@ -13,8 +13,8 @@ GATHER_BYTES = 2**24        # features gathered at once; several steps share a g
 
 
 def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
-    """Train `ensemble` by `recipe`; see classifiers.train. data: maps, targets [P], pixels [P, 3], label size."""
-    maps, targets, pixels, size = data
+    """Train `ensemble` by `recipe`; see classifiers.train. data: rows(index, out) -> features [len(index), D], targets [P]."""
+    rows, targets = data
     batch, per_epoch = recipe["batch"], len(targets) // recipe["batch"]                      # drop_last
     n_steps = min(recipe.get("steps", epochs * per_epoch), epochs * per_epoch)
     of = f"seed {seed}, {n_steps} steps, {len(targets)} pixels, {sorted(recipe.items())}"
@@ -25,16 +25,17 @@ def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
     expected = min(n_steps, recipe.get("patient_from", 0) * per_epoch + 3 * patience)
     last_save = last_report = time.monotonic()
     torch.set_flush_denormal(True)              # Adam's moments of dead units fade into denormals: steps twice as slow
-    rows = ensemble.n_members * batch
-    buffer = torch.empty(rows * max(1, GATHER_BYTES // (4 * rows * maps.n_features)), maps.n_features)
+    step_rows, n_features = ensemble.n_members * batch, ensemble.n_features
+    buffer = torch.empty(step_rows * max(1, GATHER_BYTES // (4 * step_rows * n_features)), n_features)
     log_every = max(1, min(per_epoch, n_steps) // 40)
     while run.step < n_steps and run.alive:
         epoch, place = divmod(run.step, per_epoch)
         n_ahead = max(1, min(len(buffer) // (len(run.alive) * batch), per_epoch - place, n_steps - run.step))
         order = torch.stack([_shuffle(len(targets), seed, member, epoch)[place * batch:(place + n_ahead) * batch]
                              for member in run.alive])                                        # (N, steps * batch)
-        x, target = _gather(maps, pixels, targets, order, size, n_ahead, buffer)
-        x, target = x.to(ensemble.weight0), target.to(ensemble.weight0.device)
+        order = order.view(len(order), n_ahead, batch).transpose(0, 1).long()                # (steps, N, b)
+        x = rows(order.flatten(), buffer[:order.numel()]).view(*order.shape, n_features).to(ensemble.weight0)
+        target = targets[order].to(ensemble.weight0.device)
         for k in range(n_ahead):
             losses = run.update(x[k], target[k])
             if run.step % log_every == 0 or run.step == n_steps:
@@ -152,13 +153,6 @@ class _Run:
                     self.optimiser.state[p][name] = value[keep]
         for name, buffer in list(self.live.named_buffers()):
             setattr(self.live, name, buffer[keep])
-
-
-def _gather(maps, pixels, targets, order, size, n_steps, buffer):
-    """Features [steps, N, b, D], in `buffer`, and targets [steps, N, b] of the pixels that `order` [N, steps * b] names."""
-    order = order.view(len(order), n_steps, -1).transpose(0, 1)
-    image, y, x = pixels[order.flatten()].unbind(1)
-    return maps.at(image, y, x, size, buffer[:len(y)]).view(*order.shape, maps.n_features), targets[order]
 
 
 @lru_cache(maxsize=32)                              # one epoch of all members; the next epoch pushes them out

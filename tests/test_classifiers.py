@@ -258,8 +258,9 @@ def test_published_training_is_the_plain_loop_to_its_stop(maps, labels, plain):
     """Members stop at different steps and keep the weights and statistics they had there."""
     start = PixelEnsemble(3, 9, CLASSES, (16, 8), torch.Generator().manual_seed(SEED)).double()
     scored = labels != IGNORE
-    data = FeatureMaps([upsampled(maps)]), labels[scored], scored.nonzero(), SIZE
-    ensemble, history = training.fit(start, data, RECIPES["published"], SEED, 100, None, 60, None)
+    whole, pixels = FeatureMaps([upsampled(maps)]), scored.nonzero()
+    rows = lambda index, out: whole.at(*pixels[index].unbind(1), SIZE, out)
+    ensemble, history = training.fit(start, (rows, labels[scored]), RECIPES["published"], SEED, 100, None, 60, None)
     stops = [len(losses) for _, losses in plain]
     assert stops[0] < stops[2] < stops[1], "with this seed, the members that go on are not the first ones"
     assert max(stops) < 100 * (scored.sum() // 64), "all of them stopped by the rule"
