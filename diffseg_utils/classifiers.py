@@ -14,7 +14,7 @@ from .features import FeatureMaps, interpolation
 from .presets import RECIPES, choose
 
 FAST_BYTES = 2**30                                  # float16 maps below this are widened once for faster gathers
-BAND_BYTES = 2**26                                  # of hidden activations of the label rows predicted at a time
+BAND_BYTES, COLUMNS = 2**26, 32                     # hidden activations of a band of label rows; columns of a tile of it
 
 
 def published_widths(n_classes):
@@ -135,25 +135,34 @@ class PixelEnsemble(nn.Module):
 
     def _band(self, maps, image, size, a, b, layers):
         """Distributions [N, C, b - a, size] of label rows a..b."""
+        parts = self._native(maps, image, size, a, b)
+        return torch.cat([self._tile(parts, size, c, min(c + COLUMNS, size), layers) for c in range(0, size, COLUMNS)], 3)
+
+    def _native(self, maps, image, size, a, b):
+        """First layer at native width, [b - a, w, N * h1] for each resolution; they add up to the output in label rows a..b."""
         n, h1 = self.bias0.shape
-        device = self.weight0.device
-        hidden, start = {}, 0                                      # maps of one resolution add up before up-sampling
+        device, hidden, start = self.weight0.device, {}, 0
         for m in maps.maps:
             _, h, w, c = m.shape
             first, rows = interpolation(size, h, a, b)                                               # (b - a, native rows)
             cells = m[image, first:first + rows.shape[1]].to(device, torch.float32).reshape(-1, c)
             weight = self.weight0[:, start:start + c].permute(1, 0, 2).reshape(c, n * h1)
-            known = hidden.get((h, w), self.bias0.view(-1) if start == 0 else torch.zeros((), device=device))
+            known = hidden.get((h, w), torch.zeros((), device=device) if hidden else self.bias0.view(-1))
             hidden[h, w] = torch.addmm(known, cells, weight)                                         # (rows * w, N * h1)
             start += c
-        parts = [(interpolation(size, h, a, b)[1].to(device) @ part.view(-1, w * n * h1)).view(b - a, w, n * h1)
-                 for (h, w), part in hidden.items()]
-        columns = torch.cat([interpolation(size, w, 0, size)[1] for _, w in hidden], 1).to(device)
-        x = torch.matmul(columns, torch.cat(parts, 1)).relu_()                                       # (b - a, size, N * h1)
-        x = x.view(-1, n, h1).transpose(0, 1)                                                        # (N, P, h1)
+        return [(interpolation(size, h, a, b)[1].to(device) @ part.view(-1, w * n * h1)).view(b - a, w, n * h1)
+                for (h, w), part in hidden.items()]
+
+    def _tile(self, parts, size, c, d, layers):
+        """Distributions [N, C, rows, d - c] of label columns c..d."""
+        n, h1 = self.bias0.shape
+        taken = [interpolation(size, part.shape[1], c, d) for part in parts]
+        cells = torch.cat([part[:, first:first + weights.shape[1]] for part, (first, weights) in zip(parts, taken)], 1)
+        x = torch.cat([weights for _, weights in taken], 1).to(cells) @ cells                        # (rows, d - c, N * h1)
+        x = x.relu_().view(-1, n, h1).transpose(0, 1)                                                # (N, P, h1)
         (weight1, bias1), (weight2, bias2) = layers
         x = torch.baddbmm(bias2, torch.baddbmm(bias1, x, weight1).relu_(), weight2)                  # (N, P, C)
-        return x.softmax(2).transpose(1, 2).reshape(n, -1, b - a, size)
+        return x.softmax(2).transpose(1, 2).reshape(n, -1, cells.shape[0], d - c)
 
 
 def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published", seed=0, checkpoint=None, *,
