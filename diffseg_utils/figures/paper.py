@@ -3,12 +3,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import CenteredNorm
 
-from .lines import dots, note
+from .lines import note
 from .panels import class_legend, gallery, paint_changes, show
 from .style import BROKEN, GREY, INK, PALE, REPAIRED, RULES, STYLE, Picture, colour_labels, look, new_figure
 
-NAMES = {"majority": "majority", "mean": "mean", "entropy_weighted": "entropy-weighted, k = 1",
-         "entropy_weighted_chosen": "entropy-weighted, k chosen"}
 TAPPED = "#E69F00"
 
 
@@ -36,32 +34,6 @@ def fig_baselines(paper, presets):
     names = np.where(ours, "the paper, " + rows.rule.str.replace("_", "-"), rows.source)
     axes[0].set_yticks(-rows.index, [name.split(" (")[0] for name in names])
     axes[0].tick_params(axis="y", length=0)
-    return figure
-
-
-def fig_differences(differences, published=0.2):
-    """Points gained over the majority and over the mean, one row a run, with paired bootstrap intervals.
-
-    differences: tidy frame (name, against, vote, difference, low, high, paper); paper marks rows of the paper's own datasets
-    (their vote may be nan: not run).
-    """
-    names = list(dict.fromkeys(differences.name))
-    figure, [axes] = new_figure(10.5, 1.3 + 0.52 * len(names), ncols=2, sharex=True, sharey=True)
-    for ax, against in zip(axes, ("majority", "mean")):
-        ax.axvline(0, color=INK, lw=1)
-        for vote, marker, shift in zip(list(NAMES)[1:], "soD", (0.22, 0, -0.22)):
-            rows = differences[(differences.against == against) & (differences.vote == vote)]
-            y, colour = shift - rows.name.map(names.index).to_numpy(int), look(vote.removesuffix("_chosen"))[1]
-            dots(ax, rows, y, colour, marker, lw=1.5, s=36, facecolor="white" if "chosen" in vote else colour,
-                 label=f"{NAMES[vote]}, 95 % interval")
-        ax.set(title=f"vote minus {against}" + (": what the entropy adds" if against == "mean" else ""), xlabel="mIoU points",
-               ylim=(0.6 - len(names), 0.6))
-        ax.hlines(0.5 - np.arange(1, len(names)), 0, 1, color="#eeeeee", lw=1, transform=ax.get_yaxis_transform(), zorder=0)
-    theirs = [-i for i, name in enumerate(names) if differences[differences.name == name].paper.any()]
-    axes[0].plot([published] * len(theirs), theirs, "o", mfc="none", mec=INK, ms=9, mew=1.5, ls="none",
-                 label="the paper: entropy-weighted (no interval given)")
-    axes[0].set_yticks(-np.arange(len(names)), names)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
 
 
