@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from diffseg_utils.figures import evidence, paper, pretraining, seeing, style, trust, voting
+from diffseg_utils.figures import costs, evidence, paper, pretraining, seeing, style, trust, voting
 from diffseg_utils.presets import DATASETS
 
 CAT, RNG = DATASETS["mini_cat"], np.random.default_rng(0)
@@ -105,10 +105,8 @@ def risk():
                          for c in coverage])
 
 
-def differences():
-    return pd.DataFrame([{"name": d, "paper": d == MINI[0], "against": against, "vote": vote, **interval(0.1 * i + 0.2, 0.3)}
-                         for i, d in enumerate(MINI) for against in ("majority", "mean")
-                         for vote in ("mean", "entropy_weighted", "entropy_weighted_chosen") if vote != against])
+def bill():
+    return pd.DataFrame({"cost": ["a U-Net with a long name " * 3, "votes", "training"], "ratio": [0.9, 44.0, 3.2], "goal": [3, np.nan, 1]})
 
 
 def classes():
@@ -133,9 +131,9 @@ DRAWN = {
     "risk": lambda: trust.fig_risk_coverage(risk(), dict.fromkeys(RULES, 0.0456)),
     "bands": lambda: trust.fig_bands(bands()), "where": lambda: trust.fig_where(where()),
     "changes": lambda: trust.fig_changes(*votes(), CAT, ["majority", "entropy-weighted"]),
-    "simplex": lambda: trust.fig_simplex(*simplex()), "heat": lambda: pretraining.fig_heat(probes()),
+    "costs": lambda: costs.fig_costs(bill()), "simplex": lambda: trust.fig_simplex(*simplex()), "heat": lambda: pretraining.fig_heat(probes()),
     "curve": lambda: pretraining.fig_curve(checkpoints(), [("raw pixels, ffhq_34", 28.4)]),
-    "differences": lambda: paper.fig_differences(differences()), "classes": lambda: paper.fig_class_differences(classes()),
+    "classes": lambda: paper.fig_class_differences(classes()),
     "images": lambda: paper.fig_image_differences(classes(), {"the paper's cat": 2.2}), "k curve": k_curve,
     "scores": lambda: voting.fig_scores(np.arange(40, 50), {"majority": 50, **{rule: 50.2 for rule in GAINS}}, GAINS),
     "sources": lambda: seeing.fig_sources(pd.Series({"denoiser": 36.5, "random": 22.8})),
