@@ -18,6 +18,6 @@ def fig_costs(costs):
     ax.axvline(1, color=INK, lw=1)
     ax.set_yticks(y, names, fontsize=8.5)
     ax.invert_yaxis()
-    ax.set(xlabel="published / ours (mark: the goal)", xlim=(0.8, 2.5 * costs.ratio.max()))
+    ax.set(xlabel="published / ours (mark: the goal)", xlim=(0.8, 2.5 * costs[["ratio", "goal"]].max(axis=None)))
     ax.xaxis.set_major_formatter("{x:g}")
     return figure
