@@ -1,13 +1,13 @@
-"""The command line: diffseg list | fetch | run | vote | status (python -m diffseg_utils ...)."""
+"""The command line: diffseg list | fetch | run | evidence | vote | status (python -m diffseg_utils ...)."""
 import ast
 import json
 import os
-from functools import wraps
+from functools import reduce, wraps
 
 import click
 
 from .presets import BACKBONES, DATASETS, MINI, RECIPES
-from .runs import FEATURES, FIGURES, STAGES, Run, is_done, project, stage_key
+from .runs import EVIDENCE, FEATURES, FIGURES, HELPS, STAGES, VOTING, Run, is_done, project, stage_key
 
 
 def one_sentence(command):
@@ -51,39 +51,61 @@ def fetch(dataset, data, classifiers):
     fetch_files(run.preset, run.data_root, click.echo, classifiers)
 
 
+def makes_runs(command):
+    """The options of a command that makes runs."""
+    options = (
+        click.argument("datasets", nargs=-1),
+        click.option("--seeds", multiple=True, type=int, help="one or more, as --seeds 0 1 2 [default: 0; evidence: 0 to 4]"),
+        click.option("--recipe", default="published", show_default=True, help=" or ".join(RECIPES)),
+        click.option("--backbone", default="", help=f"a .json, or one of {', '.join(BACKBONES)} [default: the dataset's own]"),
+        click.option("--data", default="data", show_default=True, help="folder that holds datasets/ and checkpoints/"),
+        click.option("--results", default="results", show_default=True, help="small results; big files: data/runs beside it"),
+        click.option("--workers", type=click.IntRange(1), help="processes on this machine [default: one a core]"),
+        click.option("--scheduler", help="address of a dask scheduler, instead of processes on this machine"),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps"),
+        click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="another notebook parameter"),
+        click.option("--dry-run", is_flag=True, help="only say what would be made"),
+        click.option("--fetch", "fetch_first", is_flag=True,
+                     help="download what is missing; say before how much disk, time and memory"))
+    return reduce(lambda f, option: option(f), reversed(options), command)
+
+
 @main.command()
-@click.argument("datasets", nargs=-1)
-@click.option("--seeds", multiple=True, type=int, default=[0], help="one or more, such as --seeds 0 1 2 [default: 0]")
-@click.option("--recipe", default="published", show_default=True, help=" or ".join(RECIPES))
-@click.option("--backbone", default="", help=f"a .json file, or one of {', '.join(BACKBONES)} [default: the dataset's own]")
-@click.option("--data", default="data", show_default=True, help="folder that holds datasets/ and checkpoints/")
-@click.option("--results", default="results", show_default=True, help="small results; big files: data/runs beside it")
-@click.option("--workers", type=click.IntRange(1), help="processes on this machine [default: one a core]")
-@click.option("--scheduler", help="address of a dask scheduler, instead of processes on this machine")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps")
-@click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="another notebook parameter")
-@click.option("--dry-run", is_flag=True, help="only say what would be made")
-@click.option("--fetch", "fetch_first", is_flag=True, help="download what is missing; say before how much disk, time and memory")
+@makes_runs
 @one_sentence
-def run(datasets, seeds, recipe, backbone, data, results, workers, scheduler, device, parameters, dry_run, fetch_first):
+def run(**options):
     """Run notebooks 01, 02 and 03 for DATASETS (the four mini datasets if none is named), then 04."""
-    seeds = [*seeds, *(int(word) for word in datasets if word.isdigit())]           # click hands "--seeds 0 1 2" on as 0; 1, 2
-    datasets = [word for word in datasets if not word.isdigit()] or MINI
+    _make((VOTING,), [0], **options)
+
+
+@main.command()
+@makes_runs
+@one_sentence
+def evidence(**options):
+    """Run all seeds for DATASETS (the four mini datasets if none is named), then 03b, 03c and 04: is the gain real?"""
+    _make((EVIDENCE, HELPS), range(5), **options)
+
+
+def _make(stages, usual, datasets, seeds, recipe, backbone, data, results, workers, scheduler, device, parameters, dry_run,
+          fetch_first):
+    """Make `stages` and all they read, then 04; or only say what would be made. usual: seeds if none is given."""
+    from .runner import plan, run_all
+    words = [word for word in datasets if word.isdigit()]                           # click hands "--seeds 0 1 2" on as 0; 1, 2
+    seeds, datasets = [*seeds, *map(int, words)] or usual, [word for word in datasets if word not in words] or MINI
     runs = [Run(dataset, seed, recipe, backbone, data, results, device) for dataset in datasets for seed in seeds]
-    extra = _parameters(parameters)
+    extra = _parameters(parameters, (*STAGES, *stages)) | {"seeds": " ".join(map(str, seeds))}
     if fetch_first and not dry_run:
         from .estimate import prepare
         prepare(runs, min(workers or os.cpu_count(), len(runs)), click.echo)
     for dataset in {r.dataset: r for r in runs}.values():
         _check(dataset)
     if dry_run:
-        for r in runs:
-            for stage in STAGES:
-                click.echo(f"{r.label:<36}{stage:<24}{'keep' if _kept(r, stage, extra) else 'make'}")
+        for r, stage, _ in plan(runs, stages, extra).values():
+            click.echo(f"{r.place(stage):<36}{stage:<24}{'keep' if _kept(r, stage, extra) else 'make'}")
         return
-    click.echo(f"{len(runs)} runs of {len(STAGES)} notebooks; then {FIGURES}. Results go to {results}/")
-    from .runner import run_all
-    run_all(runs, extra=extra, workers=workers, scheduler=scheduler, echo=click.echo)
+    last = ", ".join([stage for stage in stages if stage not in STAGES] + [FIGURES])
+    click.echo(f"{len(runs)} runs of {len(STAGES)} notebooks; then {last}. Results go to {results}/")
+    run_all(runs, stages=stages, extra=extra, workers=workers, scheduler=scheduler, echo=click.echo)
     from .notebooks import execute
     execute(project() / "notebooks" / f"{FIGURES}.ipynb", runs[0].results_root / f"{FIGURES}.ipynb", {"results": results})
     click.echo(f"Tables and figures: {results}/{FIGURES}.ipynb, {results}/table1.csv, {results}/figures/")
@@ -138,10 +160,10 @@ def _row(path):
     return "| " + " | ".join(cells) + " |"
 
 
-def _parameters(pairs):
-    """{name: value} of -p options; ValueError for a name that no notebook of a run has."""
+def _parameters(pairs, stages):
+    """{name: value} of -p options; ValueError for a name that no notebook of `stages` has."""
     from .notebooks import parameters_of
-    known = [name for stage in STAGES for name in parameters_of(project() / "notebooks" / f"{stage}.ipynb")]
+    known = [name for stage in stages for name in parameters_of(project() / "notebooks" / f"{stage}.ipynb")]
     values = {}
     for name, text in pairs:
         if name not in known:

@@ -6,13 +6,15 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import product
 
-from .runs import FEATURES, STAGES, TRAINING, VOTING, is_done, outputs_now, project, stage_key, write_json
+from .runs import EVIDENCE, FEATURES, HELPS, STAGES, TRAINING, VOTING, is_done, outputs_now, project, stage_key, write_json
 
-SHARE = {FEATURES: 3, TRAINING: 10, VOTING: 3}      # of the time of a run, for the estimate of what is left
+MINUTES = {FEATURES: 1, TRAINING: 3, VOTING: 1, EVIDENCE: 10, HELPS: 10}      # of a painted dataset on one core
 
 
 def run_stage(run, stage, extra=None, threads=None, after=None):
@@ -49,43 +51,57 @@ def run_stage(run, stage, extra=None, threads=None, after=None):
 def testify(run, extra):
     """Write run.json: what produced these results."""
     records = {stage: json.loads(run.record(stage).read_text()) for stage in STAGES}
+    peaks = {stage: record["facts"].pop("peak_mib") for stage, record in records.items()}
     facts = {name: value for record in records.values() for name, value in record["facts"].items()}
     packages = ("torch", "numpy", "guided-diffusion-sdk", "papermill", "diffseg-utils")
     first = records[FEATURES]["key"]
+    used = {name: value for record in records.values() for name, value in record["key"]["parameters"].items() if name in extra}
     write_json(run.seed_folder / "run.json", {
         "dataset": run.dataset, "backbone": run.name.partition("@")[2] or run.preset.backbone, "seed": run.seed,
-        "recipe": run.recipe, "preset": asdict(run.preset), "parameters": extra, **facts,
+        "recipe": run.recipe, "preset": asdict(run.preset), "parameters": used, **facts,
         "backbone_flags": first["backbone"], "data_sha256": first["data"],
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-        "seconds": {stage: round(record["seconds"], 1) for stage, record in records.items()}})
+        "seconds": {stage: round(record["seconds"], 1) for stage, record in records.items()}, "peak_mib": peaks})
 
 
-def run_all(runs, *, extra=None, workers=None, scheduler=None, echo=print):
-    """Make all stages of `runs` on a LocalCluster of `workers` processes, or on the dask cluster at `scheduler`.
+def plan(runs, stages=(VOTING,), extra=None):
+    """{record: (run, stage, [records it reads])} of all that `stages` of `runs` need, in the order of making."""
+    jobs = {}
 
-    Says what is going on and how long it will still take; raises the first failure after the other runs have ended.
+    def add(run, stage):
+        before = [add(*job) for job in run.reads(stage, extra or {})]
+        jobs.setdefault(run.record(stage), (run, stage, before))      # runs share features: they do not depend on the seed
+        return run.record(stage)
+    for run, stage in product(runs, stages):
+        add(run, stage)
+    return jobs
+
+
+def run_all(runs, stages=(VOTING,), *, extra=None, workers=None, scheduler=None, echo=print):
+    """Make `stages` of `runs`, and all they read, on a LocalCluster of `workers` processes, or on the cluster at `scheduler`.
+
+    Says how long it takes, what is going on and how long it will still take; raises the first failure after the other
+    runs have ended.
     """
     from distributed import Client
-    cores = os.cpu_count() or 1
-    workers = min(workers or cores, len({run.label for run in runs}))
+    jobs, cores = plan(runs, stages, extra), os.cpu_count() or 1
+    workers = min(workers or cores, max(Counter(stage for _, stage, _ in jobs.values()).values()))
     threads = None if scheduler else max(1, cores // workers)
-    jobs = {}
+    minutes = sum(MINUTES[stage] for _, stage, _ in jobs.values()) / workers
+    echo(f"{len(jobs)} notebooks, {workers} at a time: up to {minutes:.0f} minutes for painted datasets, longer for photographs; "
+         "what is up to date is kept")
+    futures = {}
     with _client(Client, workers, scheduler) as client:
-        for run in runs:
-            before = None
-            for stage in STAGES:
-                shared = run.name if stage == FEATURES else run.label         # features do not depend on the seed
-                if (shared, stage) not in jobs:
-                    future = client.submit(run_stage, run, stage, extra, threads, before, pure=False)
-                    jobs[shared, stage] = future, run
-                before = jobs[shared, stage][0]
-        _follow({(run, stage): future for (_, stage), (future, run) in jobs.items()}, echo)
+        for record, (run, stage, before) in jobs.items():
+            after = [futures[other] for other in before]
+            futures[record] = client.submit(run_stage, run, stage, extra, threads, after, pure=False)
+        _follow({jobs[record][:2]: future for record, future in futures.items()}, echo)
 
 
 def _follow(jobs, echo, every=15):
     """Report on `jobs` {(run, stage): future} until all have ended; then raise the first error, if there was one."""
     start = spoke = time.monotonic()
-    total, ended, error = sum(SHARE[stage] for _, stage in jobs), [], None
+    total, ended, error = sum(MINUTES[stage] for _, stage in jobs), [], None
     while len(ended) < len(jobs):
         time.sleep(0.2)
         for (run, stage), future in jobs.items():
@@ -94,14 +110,15 @@ def _follow(jobs, echo, every=15):
             ended.append((run, stage))
             failed = future.status != "finished"
             error = error or (future.exception() if failed else None)
-            echo(f"[{len(ended)}/{len(jobs)}] {run.label:<30}{stage:<24}{'not made' if failed else _outcome(future.result())}")
+            outcome = "not made" if failed else _outcome(future.result())
+            echo(f"[{len(ended)}/{len(jobs)}] {run.place(stage):<30}{stage:<24}{outcome}")
         if time.monotonic() - spoke > every:
             spoke = time.monotonic()
             parts = {job: read_progress(*job) for job in jobs if job not in ended}
             for (run, stage), part in parts.items():
                 if part:
-                    echo(f"      {run.label:<30}{stage:<24}{100 * part:.0f} %")
-            share = sum(SHARE[stage] for _, stage in ended) + sum(SHARE[stage] * part for (_, stage), part in parts.items())
+                    echo(f"      {run.place(stage):<30}{stage:<24}{100 * part:.0f} %")
+            share = sum(MINUTES[stage] for _, stage in ended) + sum(MINUTES[stage] * part for (_, stage), part in parts.items())
             if share:
                 to_go = (spoke - start) * (total / share - 1)
                 echo(f"      {_clock(spoke - start)} so far, about {_clock(to_go)} to go")

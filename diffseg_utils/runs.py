@@ -3,15 +3,17 @@ import ast
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from .costs import peak_mib
 from .presets import DATASETS, RECIPES, choose
 
 PACKAGE = Path(__file__).parent
 FEATURES, TRAINING, VOTING, FIGURES = ("01_feature_extraction", "02_classifier_training", "03_voting_analysis",
                                        "04_figure_reproduction")
-STAGES = (FEATURES, TRAINING, VOTING)
+EVIDENCE, HELPS = "03b_evidence", "03c_what_helps"
+STAGES = (FEATURES, TRAINING, VOTING)               # of one seed; the two after them read several
 
 
 def project():
@@ -91,9 +93,18 @@ class Run:
         """<name>/<seed>, as on disk."""
         return f"{self.name}/{self._seed_name}"
 
+    def place(self, stage):
+        """What a stage's outputs belong to: one seed (label), or all of them (name)."""
+        return self.label if stage in (TRAINING, VOTING) else self.name
+
+    @property
+    def variant(self):
+        """What the recipe adds to names; nothing for the published one."""
+        return "" if self.recipe == "published" else f"_{self.recipe}"
+
     @property
     def _seed_name(self):
-        return f"seed{self.seed}" + ("" if self.recipe == "published" else f"_{self.recipe}")
+        return f"seed{self.seed}{self.variant}"
 
     @staticmethod
     def _path(path):
@@ -106,16 +117,29 @@ class Run:
             TRAINING: [self.seed_folder / f"{TRAINING}.ipynb", self.seed_folder / "history.csv",
                        self.seed_big / "ensemble.safetensors"],
             VOTING: [self.seed_folder / f"{VOTING}.ipynb", self.seed_folder / "scores.csv",
-                     self.seed_folder / "confusions.npz", self.seed_big / "examples.npz"],
+                     self.seed_folder / "confusions.npz", self.seed_folder / "calibration.npz", self.seed_big / "examples.npz"],
+            EVIDENCE: [self.folder / name for name in (f"{EVIDENCE}{self.variant}.ipynb", f"evidence{self.variant}.npz",
+                                                       f"evidence{self.variant}.csv")],
+            HELPS: [self.folder / name for name in (f"{HELPS}.ipynb", "what_helps.csv", "label_budget.csv")],
         }[stage]
 
     def record(self, stage):
         """Where the record of a finished stage lies."""
-        return (self.big if stage == FEATURES else self.seed_big) / f"{stage}.json"
+        variant = self.variant if stage == EVIDENCE else ""
+        return self.big.parent / self.place(stage) / f"{stage}{variant}.json"
+
+    def reads(self, stage, extra):
+        """[(run, stage)] whose outputs a stage reads; extra: parameters, of which `seeds` ("0 1 2") counts here."""
+        seeds = {"seeds": "0", **extra}["seeds"].split()
+        return {
+            FEATURES: [], TRAINING: [(self, FEATURES)], VOTING: [(self, TRAINING)],
+            EVIDENCE: [(replace(self, seed=int(seed)), VOTING) for seed in seeds],
+            HELPS: [(replace(self, seed=0, recipe=recipe), VOTING) for recipe in RECIPES],
+        }[stage]
 
     def note(self, stage, **facts):
-        """Called by a notebook: facts about its work (device, noise, checksums) that belong into run.json."""
-        write_json(self.record(stage).with_suffix(".facts.json"), facts)
+        """Called by a notebook at its end: facts (device, noise, checksums) that belong into run.json, and its peak memory."""
+        write_json(self.record(stage).with_suffix(".facts.json"), {**facts, "peak_mib": peak_mib()})
 
 
 def pick_device(device="auto"):
@@ -160,14 +184,13 @@ def _files_of(room):
 
 
 def stage_key(run, stage, extra):
-    """Everything that a stage's outputs depend on, as plain JSON: parameters, code, checkpoint, data, the stage before."""
+    """Everything that a stage's outputs depend on, as plain JSON: parameters, code, checkpoint, data, what it reads."""
     from . import data, diffusion
     from .notebooks import parameters_of
     notebook = project() / "notebooks" / f"{stage}.ipynb"
     cells = [c["source"] for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
     code = "\n".join("".join(source) for source in cells)
     weights = diffusion.checkpoint_path(run.backbone_used, run.data_root)
-    before = STAGES[STAGES.index(stage) - 1] if stage != FEATURES else None
     return {
         "parameters": {**_identity(run, stage), **{name: extra[name] for name in extra if name in parameters_of(notebook)}},
         "notebook": _digest(code.encode()),
@@ -175,7 +198,7 @@ def stage_key(run, stage, extra):
         "backbone": {k: diffusion.describe(run.backbone_used)[k] for k in ("flags", "steps", "blocks")},
         "checkpoint": _stamp(weights) if weights.exists() else None,
         "data": data.identity(run.preset, run.data_root),
-        "before": json.loads(run.record(before).read_text())["outputs"] if before else None,
+        "before": [json.loads(r.record(before).read_text())["outputs"] for r, before in run.reads(stage, extra)],
     }
 
 
@@ -191,7 +214,7 @@ def is_done(run, stage, key):
 
 def _identity(run, stage):
     """The parameters that decide what a stage computes (not where it writes; features do not depend on the seed)."""
-    skip = {"data", "results"} | ({"seed", "recipe"} if stage == FEATURES else set())
+    skip = {"data", "results"} | {FEATURES: {"seed", "recipe"}, HELPS: {"seed", "recipe"}, EVIDENCE: {"seed"}}.get(stage, set())
     return {name: value for name, value in asdict(run).items() if name not in skip}
 
 

@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffseg_utils.metrics import mean_iou
+from diffseg_utils.evidence import load
+from diffseg_utils.metrics import mean_iou, paired_bootstrap, verdict
 from diffseg_utils.notebooks import execute, parameters_of
 from diffseg_utils.presets import DATASETS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMOKE = DATASETS["mini_smoke"]
+EVIDENCE = ["evidence", "mini_smoke", "--seeds", "0", "1", "-p", "test_images", "6"]
 
 
 def code_cells(path):
@@ -41,7 +43,7 @@ def test_form(path):
     text = "\n".join(c.source for c in cells)
     assert "sys.path" not in text and "!pip" not in text
     functions = [n.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)]
-    assert not functions or path.stem.startswith(("00", "06")), functions
+    assert len(functions) <= 2 * path.stem.startswith(("00", "06", "03b")), functions
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -76,7 +78,8 @@ def test_smoke_leaves_what_a_run_leaves(smoke):
     folder = smoke / "results" / "mini_smoke"
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert names == {"01_feature_extraction.ipynb", *(f"seed0/{n}" for n in (
-        "02_classifier_training.ipynb", "03_voting_analysis.ipynb", "history.csv", "scores.csv", "confusions.npz", "run.json"))}
+        "02_classifier_training.ipynb", "03_voting_analysis.ipynb", "history.csv", "scores.csv", "confusions.npz",
+        "calibration.npz", "run.json"))}
     assert (smoke / "results" / "table1.csv").exists() and list((smoke / "results" / "figures").glob("*.png"))
     assert not [p for p in smoke.rglob("*") if "partial" in p.name or ".failed" in p.name or p.suffix == ".progress"]
 
@@ -95,6 +98,20 @@ def test_smoke_scores_follow_from_its_confusions(smoke):
     assert chosen.sum() == 1
 
 
+def test_smoke_chooses_a_pool_and_counts_confidence(smoke):
+    folder = smoke / "results" / "mini_smoke" / "seed0"
+    with np.load(folder / "confusions.npz") as votes, np.load(folder / "calibration.npz") as trusted:
+        assert votes["pool_grid"].shape == (18, 3) and list(votes["pool_grid"][0]) == [0, 1, 1], "the simplest is the first"
+        at, names = list(votes["rules"]).index("pool"), list(trusted["rules"])
+        assert votes["k"][at] == votes["pool_grid"][votes["pool_miou"].argmax()][0]
+        assert names[-2:] == ["k chosen", "pool chosen"] and trusted["histograms"].shape == (7, 7, 128)
+        right = {name: trusted["histograms"][names.index(name), 2].sum() for name in ("majority", "pool chosen")}
+        for name, row in (("majority", list(votes["rules"]).index("majority")), ("pool chosen", at)):
+            assert right[name] == np.trace(votes["confusions"][row].sum(0)[:SMOKE.n_classes])
+        assert trusted["brier"].sum(1) == pytest.approx(trusted["histograms"][:, 3].sum(1))
+        assert (trusted["count"] == 64 * 64).all()
+
+
 def test_smoke_says_where_it_comes_from(smoke):
     run = json.loads((smoke / "results" / "mini_smoke" / "seed0" / "run.json").read_text())
     assert run["seed"] == 0 and run["recipe"] == "published" and len(run["data_sha256"]) == len(run["checkpoint_sha256"]) == 64
@@ -102,7 +119,7 @@ def test_smoke_says_where_it_comes_from(smoke):
         "01_feature_extraction", "02_classifier_training", "03_voting_analysis"}
 
 
-def test_executed_notebooks_are_clean(smoke):
+def test_executed_notebooks_are_clean(smoke, evidence):
     for path in (smoke / "results").rglob("*.ipynb"):
         text = path.read_text()
         assert len(text) < 1_000_000, f"{path.name}: {len(text)} bytes"
@@ -129,7 +146,56 @@ def test_other_parameters_are_another_result(smoke):
 
 def test_several_seeds(tmp_path):
     planned = diffseg("run", "mini_smoke", "--seeds", "0", "1", "2", "--results", tmp_path, "--dry-run").stdout.splitlines()
-    assert len(planned) == 9 and {line.split()[0] for line in planned} == {f"mini_smoke/seed{k}" for k in range(3)}
+    assert len(planned) == 7, "the features do not depend on the seed"
+    assert {line.split()[0] for line in planned} == {"mini_smoke", *(f"mini_smoke/seed{k}" for k in range(3))}
+
+
+@pytest.fixture(scope="module")
+def evidence(smoke):
+    """The folder of mini_smoke after its evidence."""
+    done = diffseg(*EVIDENCE, "--results", smoke / "results")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "minutes for painted datasets" in done.stdout.partition("[1/")[0], "it says first how long it takes"
+    return smoke / "results" / "mini_smoke"
+
+
+def test_evidence_is_made_from_the_runs_that_are_there(evidence, smoke):
+    names = {path.name for path in evidence.iterdir()}
+    assert names >= {"03b_evidence.ipynb", "evidence.npz", "evidence.csv", "03c_what_helps.ipynb", "what_helps.csv",
+                     "label_budget.csv", "seed0", "seed1", "seed0_tuned"}
+    again = diffseg(*EVIDENCE, "--results", smoke / "results", "--dry-run")
+    assert again.stdout.count("keep") == len(again.stdout.splitlines()) == 9
+    other = diffseg(*EVIDENCE[:4], *EVIDENCE[5:], "--results", smoke / "results", "--dry-run")          # one seed less
+    assert [line for line in other.stdout.splitlines() if "make" in line] == [f"{'mini_smoke':<36}{'03b_evidence':<24}make"]
+
+
+def test_evidence_follows_from_its_counts(evidence):
+    found, table = load(evidence / "evidence.npz"), pd.read_csv(evidence / "evidence.csv")
+    names = list(found["rules"])
+    new, old = (found["confusions"][:, :, names.index(rule)].swapaxes(0, 1) for rule in ("mean", "majority"))
+    assert new.shape == (2, 6, SMOKE.n_classes + 1, SMOKE.n_classes)
+    row = table.query("comparison == 'mean minus majority' and measure == 'mIoU' and protocol == 'published' and images == 6")
+    row = row.iloc[0]
+    gain = paired_bootstrap(new, old, SMOKE.ignore_label)
+    assert [row.difference, row.low, row.high] == pytest.approx([gain[x] for x in ("difference", "low", "high")], abs=1e-4)
+    assert row.verdict == verdict(gain["low"], gain["high"]) and row.seeds == 2
+    seeds = [np.load(evidence / f"seed{k}" / "confusions.npz") for k in (0, 1)]
+    for counts, stored in zip(old, seeds):          # the first images are those of notebook 03
+        expected = stored["confusions"][list(stored["rules"]).index("majority")]
+        assert np.abs(counts[:3] - expected).sum() <= 2e-3 * expected.sum()
+
+
+def test_what_helps_is_ranked_and_costed(evidence):
+    effects, budget = pd.read_csv(evidence / "what_helps.csv"), pd.read_csv(evidence / "label_budget.csv")
+    assert set(effects.change) == {
+        "vote: mean", "vote: entropy-weighted, k = 1", "vote: soft Dawid-Skene", "vote: stacking", "another seed", "20 members",
+        "3 noise draws", "mirror image", "tuned recipe", "5 more labelled images"}
+    assert effects.difference.is_monotonic_decreasing and effects.cost.notna().all()
+    assert (effects.low <= effects.difference).all() and (effects.difference <= effects.high).all()
+    assert sorted(set(budget.images)) == [1, 2, 4]
+    everything = budget[(budget.images == 4) & (budget.rule != "majority")].iloc[0]
+    same = effects[effects.change == "vote: entropy-weighted, k = 1"].iloc[0]
+    assert [everything.difference, everything.low] == pytest.approx([same.difference, same.low], abs=1e-4)
 
 
 def test_status_reads_the_results(smoke):
