@@ -1,6 +1,5 @@
 """The command line: diffseg list | fetch | run | evidence | vote | status (python -m diffseg_utils ...)."""
 import ast
-import json
 import os
 from functools import reduce, wraps
 
@@ -130,34 +129,12 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
 
 @main.command()
 @click.option("--results", default="results", show_default=True)
+@click.option("--costs", is_flag=True, help="what it costs instead: the table that 06_costs measured")
 @one_sentence
-def status(results):
+def status(results, costs):
     """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95 % interval."""
-    found = sorted(f.with_name("confusions.npz") for f in Run._path(results).glob("*/seed*/run.json"))     # written last
-    if not found:
-        raise FileNotFoundError(f"{results}: no results here; `diffseg run` makes them")
-    click.echo("| run | test images | majority | mean | entropy-weighted, k = 1 | k chosen on validation "
-               "| k = 1 minus majority | k = 1 minus mean |\n" + "|---" + "|---:" * 7 + "|")
-    for path in found:
-        click.echo(_row(path))
-
-
-def _row(path):
-    """The Markdown row of one confusions.npz."""
-    import numpy as np
-
-    from .metrics import mean_iou, paired_bootstrap
-    ignored = json.loads((path.parent / "run.json").read_text())["preset"]["ignore_label"]
-    with np.load(path) as file:
-        rules, chosen, ks, counts = list(file["rules"]), file["chosen"], file["k"], file["confusions"]
-    of = {rule: counts[rules.index(rule)] for rule in ("majority", "mean", "entropy_weighted")}
-    cells = [f"{path.parent.parent.name}/{path.parent.name}", str(counts.shape[1])]
-    cells += [f"{mean_iou(c.sum(0), ignored):.2f}" for c in of.values()]
-    cells += [f"{mean_iou(counts[i].sum(0), ignored):.2f} (k = {ks[i]:.3g})" for i in np.flatnonzero(chosen)] or ["none"]
-    for other in ("majority", "mean"):
-        gain = paired_bootstrap(of["entropy_weighted"], of[other], ignored)
-        cells.append("{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gain))
-    return "| " + " | ".join(cells) + " |"
+    from .tables import costs_table, results_table
+    click.echo((costs_table if costs else results_table)(Run._path(results)))
 
 
 def _parameters(pairs, stages):

@@ -3,7 +3,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from .costs import markdown
 from .metrics import mean_iou, paired_bootstrap
 
 RULES = ("majority", "mean", "entropy_weighted")
@@ -23,6 +25,14 @@ def results_table(folder):
     if not groups:
         raise FileNotFoundError(f"{folder}: no results here; `diffseg run` makes them")
     return "\n".join([HEAD, *(_row(name, recipe, found) for (name, recipe), found in groups.items())])
+
+
+def costs_table(folder):
+    """Markdown of `folder`/costs.csv; FileNotFoundError if 06_costs has not been run."""
+    path = Path(folder) / "costs.csv"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: nothing was measured here; run notebooks/06_costs.ipynb")
+    return markdown(pd.read_csv(path))
 
 
 def _row(name, recipe, found):

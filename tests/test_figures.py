@@ -106,7 +106,8 @@ def risk():
 
 
 def bill():
-    return pd.DataFrame({"cost": ["a U-Net with a long name " * 3, "votes", "training"], "ratio": [0.9, 44.0, 3.2], "goal": [3, np.nan, 1]})
+    return pd.DataFrame({"cost": ["a U-Net with a long name " * 3, "votes", "training"], "ratio": [0.9, 44.0, 3.2],
+                         "goal": [3, np.nan, 1]})
 
 
 def classes():
@@ -131,7 +132,8 @@ DRAWN = {
     "risk": lambda: trust.fig_risk_coverage(risk(), dict.fromkeys(RULES, 0.0456)),
     "bands": lambda: trust.fig_bands(bands()), "where": lambda: trust.fig_where(where()),
     "changes": lambda: trust.fig_changes(*votes(), CAT, ["majority", "entropy-weighted"]),
-    "costs": lambda: costs.fig_costs(bill()), "simplex": lambda: trust.fig_simplex(*simplex()), "heat": lambda: pretraining.fig_heat(probes()),
+    "costs": lambda: costs.fig_costs(bill()),
+    "simplex": lambda: trust.fig_simplex(*simplex()), "heat": lambda: pretraining.fig_heat(probes()),
     "curve": lambda: pretraining.fig_curve(checkpoints(), [("raw pixels, ffhq_34", 28.4)]),
     "classes": lambda: paper.fig_class_differences(classes()),
     "images": lambda: paper.fig_image_differences(classes(), {"the paper's cat": 2.2}), "k curve": k_curve,

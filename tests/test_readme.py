@@ -11,10 +11,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_table_of_results_is_printed_from_the_files():
-    printed = CliRunner().invoke(main, ["status"])
+@pytest.mark.parametrize("command", [["status"], ["status", "--costs"]], ids=" ".join)
+def test_tables_are_printed_from_the_files(command):
+    printed = CliRunner().invoke(main, command)
     assert printed.exit_code == 0, printed.output
-    assert printed.output.strip() in README, "run `diffseg status` and put its table into README.md"
+    assert printed.output.strip() in README, f"run `diffseg {' '.join(command)}` and put its table into README.md"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)

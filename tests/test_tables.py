@@ -1,0 +1,42 @@
+"""README's tables: one row for all seeds of a dataset, backbone and recipe."""
+import json
+
+import numpy as np
+import pytest
+
+from diffseg_utils.tables import costs_table, results_table
+
+
+def confusions(right, wrong):
+    """[1, C + 1, C] of an image with two classes of 100 pixels each, of which so many are right."""
+    return np.array([[[right, 100 - right], [wrong, 100 - wrong], [0, 0]]])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two seeds of one run; the entropy-weighted vote is better than the majority in both."""
+    rules, votes = ["majority", "mean", "entropy_weighted", "entropy_weighted", "pool"], (90, 92, 94, 96, 50)
+    for seed, less in enumerate((0, 4)):
+        run = tmp_path / "mini_horse" / f"seed{seed}"
+        run.mkdir(parents=True)
+        counts = np.stack([np.concatenate([confusions(right - less, 10)] * 3) for right in votes])
+        np.savez(run / "confusions.npz", confusions=counts, rules=rules, chosen=[False, False, False, True, False],
+                 k=[np.nan, np.nan, 1, 4.0, 0])
+        (run / "run.json").write_text(json.dumps({"recipe": "published", "preset": {"ignore_label": 255}}))
+    return tmp_path
+
+
+def test_a_row_is_the_mean_over_seeds_with_their_spread(folder):
+    row = results_table(folder).splitlines()[2]
+    assert row.startswith("| mini_horse | published | 2 | 3 | ")
+    iou = [[right / (100 + 10), 90 / (100 + 100 - right)] for right in (90, 86)]
+    miou = 100 * np.mean(iou, 1)
+    assert row.split(" | ")[4] == f"{miou.mean():.2f} ± {miou.std(ddof=1):.2f}"
+    assert "(k = 4)" in row and row.count("+") == 6, "both differences are above zero, with their intervals"
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no results here; `diffseg run` makes them"):
+        results_table(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nothing was measured here; run notebooks/06_costs.ipynb"):
+        costs_table(tmp_path)
