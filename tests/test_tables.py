@@ -38,5 +38,5 @@ def test_a_row_is_the_mean_over_seeds_with_their_spread(folder):
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no results here; `diffseg run` makes them"):
         results_table(tmp_path)
-    with pytest.raises(FileNotFoundError, match="nothing was measured here; run notebooks/06_costs.ipynb"):
+    with pytest.raises(FileNotFoundError, match=r"nothing was measured here; run notebooks/06_costs\.ipynb"):
         costs_table(tmp_path)
