@@ -182,7 +182,7 @@ def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published
     pixels = scored.nonzero()                                                                        # (P, 3): image, y, x
     if len(pixels) < known["batch"]:
         raise ValueError(f"{len(pixels)} labelled pixels are fewer than one batch of {known['batch']}")
-    if maps.maps[0].dtype == torch.float16 and maps.nbytes < FAST_BYTES:
+    if maps.maps[0].dtype == torch.float16 and maps.nbytes < FAST_BYTES and "pool" not in known:
         maps = FeatureMaps([m.float() for m in maps.maps])
     generator, targets, size = torch.Generator().manual_seed(seed), labels[scored], labels.shape[1]
     rows = lambda index, out=None: maps.at(*pixels[index].unbind(1), size, out)
