@@ -75,15 +75,6 @@ def _percent(scores):
         return 100 * np.nansum(scores, -1) / (~np.isnan(scores)).sum(-1)
 
 
-def pixel_accuracy(confusion, ignore_label=None):
-    """Percent right of the pixels with a truth (in 0..C-1 and not ignore_label); nan where no pixel has one."""
-    counts = np.asarray(confusion)[..., :-1, :]
-    counts = counts * (np.arange(counts.shape[-1]) != ignore_label)[:, None]
-    with np.errstate(invalid="ignore"):
-        percent = 100 * np.trace(counts, axis1=-2, axis2=-1) / counts.sum((-2, -1))
-    return percent if percent.ndim else float(percent)
-
-
 def paired_bootstrap(a, b, ignore_label=None, protocol="published", resamples=10_000, seed=0):
     """Is rule a better than rule b? dict(difference, low, high): mIoU(a) - mIoU(b) in points and its 95 % interval.
 

@@ -19,7 +19,6 @@ from diffseg_utils.metrics import (
     paired_bootstrap,
     paired_permutation,
     pairwise_disagreement,
-    pixel_accuracy,
     verdict,
 )
 
@@ -105,7 +104,7 @@ def test_published_by_hand():
     # class 1: I = 1; its union has the two true pixels and the one predicted where the truth is ignored
     assert iou(HAND, 255) == pytest.approx([1 / 2, 1 / 3, 0])  # class 2 is nowhere and scores 0
     assert mean_iou(HAND, 255) == pytest.approx(100 * (1 / 2 + 1 / 3) / 3)
-    assert type(mean_iou(HAND, 255)) is type(pixel_accuracy(HAND)) is float
+    assert type(mean_iou(HAND, 255)) is float
     assert iou(HAND, 0)[1:] == pytest.approx([1 / 3, 0]) and math.isnan(iou(HAND, 0)[0])  # the divisor loses a class
     assert mean_iou(HAND, 0) == pytest.approx(100 / 6)
 
@@ -144,8 +143,7 @@ def test_iou_equals_plain_loops(protocol, case, ignore):
 def test_a_stack_of_confusions_scores_as_one_by_one(case, ignore, protocol):
     stack = np.stack([confusion(p, t, case[2]) for p, t in zip(*case[:2])]).reshape(2, 2, case[2] + 1, case[2])
     before = stack.copy()
-    for function in (lambda x: iou(x, ignore, protocol), lambda x: mean_iou(x, ignore, protocol),
-                     lambda x: pixel_accuracy(x, ignore)):
+    for function in (lambda x: iou(x, ignore, protocol), lambda x: mean_iou(x, ignore, protocol)):
         wanted = [[function(image) for image in row] for row in stack]
         np.testing.assert_allclose(function(stack), wanted, rtol=1e-12)
         np.testing.assert_allclose(function(torch.tensor(stack)), wanted, rtol=1e-12)
@@ -155,19 +153,13 @@ def test_a_stack_of_confusions_scores_as_one_by_one(case, ignore, protocol):
 def test_perfect_predictions():
     counts = confusion(np.arange(5), np.arange(5), 5)
     assert [mean_iou(counts), mean_iou(counts, 3), mean_iou(counts, None, "masked")] == pytest.approx([100] * 3)
-    assert pixel_accuracy(counts) == 100
 
 
 def test_nothing_to_score_is_nan():
     assert math.isnan(mean_iou(confusion([0, 0], [0, 0], 1), 0))
     nothing = confusion([0, 1], [255, 255], 2)
-    assert math.isnan(mean_iou(nothing, 255, "masked")) and math.isnan(pixel_accuracy(nothing))
+    assert math.isnan(mean_iou(nothing, 255, "masked"))
     assert mean_iou(nothing, 255) == 0
-
-
-def test_pixel_accuracy_by_hand():
-    assert pixel_accuracy(HAND, 255) == pytest.approx(200 / 3)  # two of the three pixels with a truth
-    assert pixel_accuracy(HAND, 0) == pytest.approx(50)
 
 
 def test_errors_of_iou():

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 
 from .lines import dots, end_labels, log_y, note
-from .panels import FLIPS, class_legend, gallery, key
+from .panels import class_legend, gallery
 from .style import GREY, INK, PALE, RULES, class_colours, colour_labels, look, new_figure
 
 BLUE, ORANGE = RULES["majority"][1], RULES["entropy_weighted"][1]
@@ -186,15 +186,6 @@ def fig_entropies(edges, counts):
         ax.legend(frameon=False, fontsize=9, title="member votes")
         ax.set(xlabel="entropy of the member, nats", ylabel="share of these votes", yscale="log", xlim=(0, edges[-1]),
                title=f"{title}: the wrong one is less certain\nin {auc:.0%} of pairs")
-    return figure
-
-
-def fig_flips(image, truth, flips, preset):
-    """What a change of vote does: flips is a dict title -> [H, W] (0 same, 1 repaired, 2 broken, 3 wrong to wrong)."""
-    how = {"cmap": ListedColormap(["#e9e9e9", *FLIPS.values()]), "vmin": 0, "vmax": 3}
-    figure, _ = gallery([image, colour_labels(truth, preset), *((change, how) for change in flips.values())],
-                        ["the image", "truth", *flips], size=2.6, below=0.5)
-    key(figure, FLIPS)
     return figure
 
 
