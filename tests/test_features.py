@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from diffseg_utils.diffusion import shared_noise
+from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.features import FeatureMaps, extract
 
 SIZES = (5, 8, 16, 20, 32, 50)                      # below, equal to and above the 8, 16 and 32 cells of the maps
@@ -111,8 +111,8 @@ def test_streaming_to_a_store_equals_memory(tiny, images, extracted, tmp_path, d
     assert [p.name for p in tmp_path.iterdir()] == ["features"]
 
 
-def test_bfloat16_features_are_near(tiny, images, extracted):
-    half = extract(replace(tiny, precision="bfloat16"), images, shared_noise(32))
+def test_bfloat16_features_are_near(tiny_json, images, extracted):
+    half = extract(load_backbone(tiny_json, precision="bfloat16"), images, shared_noise(32))
     for a, b in zip(half.maps, extracted.maps):
         assert 1e-4 < (a.float() - b).norm() / b.norm() < 3e-2
 
