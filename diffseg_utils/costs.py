@@ -10,7 +10,8 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def measure(work, repeats=3):
     """(result, median seconds, peak MiB) of work(), called once to warm up and `repeats` times for the clock.
 
-    Memory is what the process, or on CUDA the GPU, held at most during the first call; nan where the system does not say.
+    Memory is what the process, or on CUDA the GPU, held at most during the first call, less what it held before; nan where
+    the system does not say.
     """
     import torch
     on_gpu = torch.cuda.is_initialized()
@@ -19,10 +20,11 @@ def measure(work, repeats=3):
         torch.cuda.reset_peak_memory_stats()
     elif RESET.exists():
         RESET.write_text("5")
+    held = _peak_mib(on_gpu)                            # just reset: what is held now
     start, seconds = time.perf_counter(), []
     result = work()
     first = time.perf_counter() - start
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_mib()
+    peak = _peak_mib(on_gpu) - held
     for _ in range(repeats):
         result, start = None, time.perf_counter()
         result = work()
@@ -36,6 +38,11 @@ def peak_mib():
     """Most MiB of memory that this process has held, since measure() began if it did; nan where the system does not say."""
     lines = STATUS.read_text().splitlines() if STATUS.exists() else []
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
+
+
+def _peak_mib(on_gpu):
+    import torch
+    return torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_mib()
 
 
 def markdown(costs):
