@@ -141,17 +141,19 @@ class PixelEnsemble(nn.Module):
     def _native(self, maps, image, size, a, b):
         """First layer at native width, [b - a, w, N * h1] for each resolution; they add up to the output in label rows a..b."""
         n, h1 = self.bias0.shape
-        device, hidden, start = self.weight0.device, {}, 0
+        device, bias, groups, start = self.weight0.device, self.bias0.view(-1), {}, 0
         for m in maps.maps:
             _, h, w, c = m.shape
-            first, rows = interpolation(size, h, a, b)                                               # (b - a, native rows)
-            cells = m[image, first:first + rows.shape[1]].to(device, torch.float32).reshape(-1, c)
-            weight = self.weight0[:, start:start + c].permute(1, 0, 2).reshape(c, n * h1)
-            known = hidden.get((h, w), torch.zeros((), device=device) if hidden else self.bias0.view(-1))
-            hidden[h, w] = torch.addmm(known, cells, weight)                                         # (rows * w, N * h1)
+            groups.setdefault((h, w), []).append((m, slice(start, start + c)))
             start += c
-        return [(interpolation(size, h, a, b)[1].to(device) @ part.view(-1, w * n * h1)).view(b - a, w, n * h1)
-                for (h, w), part in hidden.items()]
+        parts = []
+        for (h, w), group in groups.items():                                                         # one product a resolution
+            first, rows = interpolation(size, h, a, b)                                               # (b - a, native rows)
+            cells = torch.cat([m[image, first:first + rows.shape[1]].to(device, torch.float32) for m, _ in group], 2)
+            weight = torch.cat([self.weight0[:, taken] for _, taken in group], 1).permute(1, 0, 2).reshape(cells.shape[2], n * h1)
+            part = torch.addmm(bias if not parts else bias.new_zeros(()), cells.flatten(0, 1), weight).view(-1, w, n * h1)
+            parts.append(part[:b - a] if h == size else (rows.to(device) @ part.flatten(1)).view(b - a, w, n * h1))
+        return parts
 
     def _tile(self, parts, size, c, d, layers):
         """Distributions [N, C, rows, d - c] of label columns c..d."""

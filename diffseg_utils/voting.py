@@ -76,19 +76,21 @@ def vote(probs, rule="entropy_weighted", **kw):
 
     rule is a name in RULES or a function like them (`pool`); kw go to it. ValueError for an unknown rule or keyword.
     """
-    if not callable(rule) and rule not in RULES:
+    if not callable(rule := RULES.get(rule, rule)):
         raise ValueError(f"unknown rule {rule!r}; choose from {', '.join(RULES)}")
-    rule = RULES.get(rule, rule)
-    takes = signature(rule).parameters
-    if strange := sorted(kw.keys() - takes.keys()):
+    if strange := sorted(kw.keys() - (takes := signature(rule).parameters).keys()):
         raise ValueError(f"rule {rule.__name__} takes no {', '.join(strange)}; it takes {', '.join(takes)}")
     return _first(rule(probs, **kw))
 
 
 def sweep(probs, ks):
-    """vote(probs, k=k) for each of ks: int64 labels [K, *pixels]; entropy computed once. ValueError unless k >= 0."""
-    uncertainty = entropy(probs)
-    return torch.stack([_first(_mix(_weights(uncertainty, float(k)), probs)) for k in ks])
+    """vote(probs, k=k) for each of ks: int64 labels [K, *pixels]. ValueError unless k >= 0."""
+    share, first = majority(probs).max(0)
+    disputed, labels = share < 1, first.repeat(len(ks), *[1] * first.ndim)  # weights overrule no unanimous members
+    uncertainty = entropy(probs := probs[:, :, disputed])
+    for row, k in zip(labels, ks):
+        row[disputed] = _first(_mix(_weights(uncertainty, float(k)), probs))
+    return labels
 
 
 def disagreement(probs):
@@ -99,8 +101,8 @@ def disagreement(probs):
 def image_uncertainty(probs, top=0.1):
     """Mean disagreement (float, nats) of the int(n * top) most disputed of n pixels, at least one, as published."""
     _check_number("top", top, 0 < top <= 1, "> 0 and <= 1")
-    ascending = disagreement(probs).flatten().sort().values
-    return ascending[-max(1, int(len(ascending) * top)) :].mean().item()
+    disputes = disagreement(probs).flatten()
+    return disputes.topk(max(1, int(len(disputes) * top))).values.mean().item()
 
 
 def _check(probs):
@@ -138,10 +140,8 @@ def _log_power_mean(weights, probs, r):
         r = min(r, 1e30)  # beyond: the maximum, to the last digit
         return torch.logsumexp(torch.stack([w.log() + r * _log(q) for w, q in zip(weights, probs)]), 0) / r
     center = _mix(weights, map(_log, probs))  # the limit r = 0
-    if r < 1e-30:
-        return center
-    # every q^r is nearly 1: only the difference from the limit keeps its digits
-    return center + torch.log1p(_mix(weights, (torch.expm1(r * (_log(q) - center)) for q in probs))) / r
+    beside = (torch.expm1(r * (_log(q) - center)) for q in probs)  # q^r is nearly 1: its difference keeps the digits
+    return center if r < 1e-30 else center + torch.log1p(_mix(weights, beside)) / r
 
 
 def _first(scores):
