@@ -129,12 +129,13 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
 
 @main.command()
 @click.option("--results", default="results", show_default=True)
-@click.option("--costs", is_flag=True, help="what it costs instead: the table that 06_costs measured")
+@click.option("--evidence", "table", flag_value="evidence", help="instead: differences over all seeds and images, from 03b")
+@click.option("--costs", "table", flag_value="costs", help="instead: what it costs, from 06_costs")
 @one_sentence
-def status(results, costs):
+def status(results, table):
     """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95 % interval."""
-    from .tables import costs_table, results_table
-    click.echo((costs_table if costs else results_table)(Run._path(results)))
+    from . import tables
+    click.echo(getattr(tables, f"{table or 'results'}_table")(Run._path(results)))
 
 
 def _parameters(pairs, stages):

@@ -137,6 +137,11 @@ class Run:
             HELPS: [(replace(self, seed=0, recipe=recipe), VOTING) for recipe in RECIPES],
         }[stage]
 
+    def figure(self, name):
+        """Where a figure of this run is kept, without its ending: results/figures, or data/figures if it may show photographs."""
+        folder = self.results_root / "figures" if self.preset.painted else self.big.parent.parent / "figures"
+        return folder / f"{name}_{self.name}{self.variant}"
+
     def note(self, stage, **facts):
         """Called by a notebook at its end: facts (device, noise, checksums) that belong into run.json, and its peak memory."""
         write_json(self.record(stage).with_suffix(".facts.json"), {**facts, "peak_mib": peak_mib()})

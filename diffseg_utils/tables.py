@@ -12,6 +12,9 @@ RULES = ("majority", "mean", "entropy_weighted")
 HEAD = ("| dataset | recipe | seeds | test images | majority | mean | entropy-weighted, k = 1 | k chosen on validation "
         "| k = 1 minus majority | k = 1 minus mean |\n" + "|---|---" + "|---:" * 8 + "|")
 
+COMPARISONS = ("k = 1 minus majority", "mean minus majority", "ties by mean minus majority", "k = 1 minus mean",
+               "k chosen minus mean", "pool chosen minus mean")
+
 
 def results_table(folder):
     """Markdown: mIoU (%, published protocol, mean over seeds), and differences with 95 % intervals over images and seeds.
@@ -33,6 +36,26 @@ def costs_table(folder):
     if not path.exists():
         raise FileNotFoundError(f"{path}: nothing was measured here; run notebooks/06_costs.ipynb")
     return markdown(pd.read_csv(path))
+
+
+def evidence_table(folder):
+    """Markdown of every evidence.csv (03b, published recipe): mIoU differences over all images and seeds, and their verdicts.
+
+    FileNotFoundError if 03b_evidence has not been run.
+    """
+    rows = [_evidence_row(path) for path in sorted(Path(folder).glob("*/evidence.csv"))]
+    if not rows:
+        raise FileNotFoundError(f"{folder}: no evidence here; `diffseg evidence` makes it")
+    head = f"| dataset | seeds | test images | {' | '.join(COMPARISONS)} |\n" + "|---" * 3 + "|---:" * len(COMPARISONS) + "|"
+    return "\n".join([head, *rows])
+
+
+def _evidence_row(path):
+    found = pd.read_csv(path).query("measure == 'mIoU' and protocol == 'published'")
+    most = found[(found.images == found.images.max()) & (found.seeds == found.seeds.max())].set_index("comparison")
+    cells = [path.parent.name, str(most.seeds.iloc[0]), str(most.images.iloc[0])]
+    cells += [f"{x.difference:+.2f} [{x.low:+.2f}, {x.high:+.2f}] {x.verdict}" for x in most.loc[list(COMPARISONS)].itertuples()]
+    return f"| {' | '.join(cells)} |"
 
 
 def _row(name, recipe, found):

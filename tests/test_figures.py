@@ -121,6 +121,13 @@ def k_curve():
     return voting.fig_k_curve(ks, {"validation": curve, "test": curve - 3}, {"validation": 49.3, "test": 46.295}, 0.25)
 
 
+def k_curves():
+    """Three seeds; no limit for the first split."""
+    ks, seeds = np.append(0, 2.0 ** np.arange(-2, 6.5, 0.5)), np.array([[1], [2], [6]])
+    curves = {"validation": 50 - 0.01 * seeds * ks, "test": 40 + 0.001 * seeds * ks}
+    return voting.fig_k_curve(ks, curves, {"test": np.array([40.1, 40.2, 40.3])})
+
+
 GAINS = {"mean": interval(0.4, 0.2), "entropy_weighted, k = 1": interval(0.5, 0.6)}
 DRAWN = {
     "ladder": lambda: evidence.fig_ladder(ladder(MINI)), "ladder of one": lambda: evidence.fig_ladder(ladder(MINI[:1])),
@@ -136,7 +143,7 @@ DRAWN = {
     "simplex": lambda: trust.fig_simplex(*simplex()), "heat": lambda: pretraining.fig_heat(probes()),
     "curve": lambda: pretraining.fig_curve(checkpoints(), [("raw pixels, ffhq_34", 28.4)]),
     "classes": lambda: paper.fig_class_differences(classes()),
-    "images": lambda: paper.fig_image_differences(classes(), {"the paper's cat": 2.2}), "k curve": k_curve,
+    "images": lambda: paper.fig_image_differences(classes(), {"the paper's cat": 2.2}), "k curve": k_curve, "k curves": k_curves,
     "scores": lambda: voting.fig_scores(np.arange(40, 50), {"majority": 50, **{rule: 50.2 for rule in GAINS}}, GAINS),
     "sources": lambda: seeing.fig_sources(pd.Series({"denoiser": 36.5, "random": 22.8})),
     "pixel over k": lambda: seeing.fig_pixel_over_k(simplex()[2][:-1], simplex()[1][:-1], simplex()[3], 0.4),
@@ -199,6 +206,22 @@ def test_a_line_a_rule_in_its_own_colour(name, axes, frame, column):
     lines_seen = drawn_lines(DRAWN[name]().axes[axes])
     for rule, rows in frame().groupby("rule"):
         np.testing.assert_array_equal(lines_seen[style.look(rule)[1].upper()], rows[column])
+
+
+def test_k_curve_is_the_mean_of_the_seeds_and_its_band_holds_all():
+    axes = k_curves().axes[0]
+    line = next(line for line in axes.lines if to_hex(line.get_color()) == style.INK)
+    assert line.get_ydata()[-1] == pytest.approx(-0.01 * 3 * 64)
+    band = axes.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(-0.01 * 6 * 64) and band[:, 1].max() == 0
+
+
+def test_kept_as_png_and_pdf(tmp_path):
+    drawn = k_curves()
+    assert drawn.keep(tmp_path / "new" / "curve") is drawn
+    files = sorted((tmp_path / "new").iterdir())
+    assert [file.name for file in files] == ["curve.pdf", "curve.png"]
+    assert files[0].read_bytes()[:4] == b"%PDF" and files[1].read_bytes()[1:4] == b"PNG"
 
 
 def test_the_label_budget_is_evenly_spaced_and_ends_with_all():

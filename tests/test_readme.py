@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("command", [["status"], ["status", "--costs"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["status"], ["status", "--evidence"], ["status", "--costs"]], ids=" ".join)
 def test_tables_are_printed_from_the_files(command):
     printed = CliRunner().invoke(main, command)
     assert printed.exit_code == 0, printed.output

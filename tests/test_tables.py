@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from diffseg_utils.tables import costs_table, results_table
+from diffseg_utils.tables import COMPARISONS, costs_table, evidence_table, results_table
 
 
 def confusions(right, wrong):
@@ -40,3 +40,16 @@ def test_nothing_there(tmp_path):
         results_table(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"nothing was measured here; run notebooks/06_costs\.ipynb"):
         costs_table(tmp_path)
+    with pytest.raises(FileNotFoundError, match="diffseg evidence"):
+        evidence_table(tmp_path)
+
+
+def test_evidence_of_all_images_and_seeds(tmp_path):
+    lines = ["measure,comparison,protocol,images,seeds,difference,low,high,verdict"]
+    for name in COMPARISONS:
+        lines += [f"mIoU,{name},published,20,1,9,9,9,gain", f"mIoU,{name},masked,500,5,9,9,9,gain",
+                  f"boundary IoU,{name},published,500,5,9,9,9,gain", f"mIoU,{name},published,500,5,-0.126,-0.3,0.05,not resolved"]
+    (tmp_path / "mini_cat").mkdir()
+    (tmp_path / "mini_cat" / "evidence.csv").write_text("\n".join(lines))
+    assert evidence_table(tmp_path).splitlines()[2:] == [
+        "| mini_cat | 5 | 500 | " + " | ".join(["-0.13 [-0.30, +0.05] not resolved"] * len(COMPARISONS)) + " |"]

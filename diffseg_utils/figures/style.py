@@ -41,6 +41,15 @@ class Picture(Figure):
         Image.open(full).convert("RGB").quantize(256, **palette).save(small, "PNG", optimize=True)
         return small.getvalue()
 
+    def keep(self, path):
+        """Write <path>.png (200 dpi) and <path>.pdf, through temporary names; returns the figure."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for ending, empty in (("png", "Software"), ("pdf", "CreationDate")):
+            partial = path.with_name(f".{path.name}.{ending}")
+            self.savefig(partial, dpi=200, metadata={empty: None})
+            partial.replace(f"{path}.{ending}")
+        return self
+
 
 def new_figure(width, height, **grid):
     """(Figure, array of Axes) in the kit's style; no global state. grid: nrows, ncols, width_ratios, ..."""

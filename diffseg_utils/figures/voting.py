@@ -120,25 +120,33 @@ def fig_pixel(probs, weights, votes, preset, truth):
 
 
 def fig_k_curve(ks, curves, limits, chosen=None):
-    """mIoU over k. curves: dict split -> [K]; limits: dict split -> mIoU of the most certain member (k to infinity)."""
+    """mIoU over k, and the band from the lowest to the highest of S seeds.
+
+    curves: dict split -> [K] or [S, K]; limits: dict split -> mIoU of the most certain member (k to infinity), or [S]. A
+    split without a limit ends with the last k.
+    """
     places = np.log2(np.maximum(ks, ks[ks > 0].min() / 2))
-    end, ends = places[-1] + 1.5, []
+    end, ends, spans = places[-1] + 1.5, [], []
     figure, [[ax]] = new_figure(7.5, 3.8)
-    looks = {"validation": (INK, 2.2, "used to choose k"), "test": ("#888888", 1, "not used")}
+    looks = {"validation": (INK, 2.2, "used to choose k"), "test": ("#888888", 1.2, "not used")}
     ax.axhline(0, color=PALE, lw=1)
     for split, curve in curves.items():
-        gain, limit, (colour, width, use) = curve - curve[0], limits[split] - curve[0], looks[split]
-        ax.plot(places, gain, color=colour, lw=width)
-        ax.plot([places[-1], end], [gain[-1], limit], ":", color=colour, lw=width)
-        ax.plot(end, limit, "o", color=RULES["most_certain"][1], ms=6)
-        ends.append((end, limit, f"{split}, {use}\n(k = 0: {curve[0]:.2f} %)", colour))
+        curve, limit, (colour, width, use) = np.atleast_2d(curve), limits.get(split, ()), looks[split]
+        gains = np.column_stack([curve, *np.reshape(limit, (-1, len(curve)))]) - curve[:, :1]         # (S, K) or (S, K + 1)
+        gain, x = gains.mean(0), np.append(places, end)[:gains.shape[1]]
+        ax.fill_between(x, gains.min(0), gains.max(0), color=colour, alpha=0.15, lw=0)
+        ax.plot(places, gain[:len(ks)], color=colour, lw=width)
+        if len(gain) > len(ks):
+            ax.plot(x[-2:], gain[-2:], ":", color=colour, lw=width)
+            ax.plot(end, gain[-1], "o", color=RULES["most_certain"][1], ms=6)
+        ends.append((x[-1], gain[-1], f"{split}, {use}\n(k = 0: {curve[:, 0].mean():.2f} %)", colour))
+        spans.append(np.ptp(gain))
         if chosen is not None and split == "validation":
             x = places[list(ks).index(chosen)]
             ax.plot(x, max(gain), "D", color=ORANGE, ms=8, zorder=4)
             note(ax, f"chosen: k = {chosen:.3g}", x, max(gain), (-4, 12), fontsize=9, color=ORANGE)
     ax.plot(places[0], 0, "o", color=RULES["mean"][1], ms=6)
-    first = next(iter(curves))
-    ax.set_title(f"From k = 0 to ∞ the {first} curve spans {np.ptp([*curves[first], limits[first]]):.2f} points")
+    ax.set_title(f"The {next(iter(curves))} curve spans {spans[0]:.2f} points")
     marks = [i for i, place in enumerate(places) if place == int(place)]
     ax.set_xticks([*places[marks], end], ["0\nmean", *(f"{k:.3g}" for k in ks[marks][1:]), "∞\nmost certain"])
     ax.margins(y=0.18)
