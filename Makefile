@@ -12,7 +12,7 @@ evidence: .venv/ready
 	.venv/bin/diffseg evidence
 
 test: .venv/ready
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 lab: .venv/ready
 	.venv/bin/jupyter lab notebooks/00_tour.ipynb
