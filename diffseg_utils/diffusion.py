@@ -136,6 +136,13 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
     return Backbone(str(backbone), model, diffusion, spec["flags"], list(spec["steps"]), list(spec["blocks"]), precision, device)
 
 
+def weights_of(backbone, data="data"):
+    """The whole state dict of a backbone, checked, in float32: what a training can go on from."""
+    with torch.device("meta"):
+        model, _ = create(describe(backbone)["flags"])
+    return {name: t.float() for name, t in _checked_state(checkpoint_path(backbone, data), model, backbone).items()}
+
+
 def shared_noise(size, seed=0, device="cpu"):
     """The published noise [1, 3, size, size]: one tensor for all images and steps, from a generator of `device`."""
     return torch.randn(1, 3, size, size, generator=torch.Generator(device).manual_seed(seed), device=device)

@@ -111,7 +111,7 @@ BACKBONES = {
     "lsun_cat": _official("lsun_cat", _BLOB),
     "lsun_horse": _official("lsun_horse", _BLOB),
     "mini": dict(flags=MINI_FLAGS, checkpoint=str(Path(__file__).parent / "weights" / "mini.safetensors"),
-                 steps=[50, 150, 250], blocks=[2, 3, 4, 5, 6],
+                 steps=[50, 150, 250], blocks=[2, 3, 4, 5, 6], images=64_000,
                  sha256="88371e3af388a637515a3ee0f744167434f89d1b02c55674c721fedd8e81d961"),
 }
 

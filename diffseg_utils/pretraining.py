@@ -14,30 +14,45 @@ from .data import IMAGES, read_image, to_input
 from .diffusion import create
 
 
-def painted_images(n_per_family, families, size=64):
-    """uint8 [n, size, size, 3]: scenes of the split "pretrain", which no dataset uses; families take turns."""
+def painted_images(n_per_family, families):
+    """uint8 [n, 64, 64, 3]: scenes of the split "pretrain", which no dataset uses; families take turns."""
     from .scenes import paint
     return np.stack([paint(family, "pretrain", i)[0] for i in range(n_per_family) for family in families])
+
+
+def images_of(sources, size, families, n_per_family):
+    """uint8 [n, size, size, 3]: "painted" scenes of `families`, or the photographs of all `sources` (spaces between them)."""
+    if sources == "painted":
+        return painted_images(n_per_family, list(families))
+    return np.concatenate([photographs(source, size) for source in sources.split()])
 
 
 def photographs(source, size=64):
     """uint8 [n, size, size, 3]: the images of a folder or a tar archive, in plain string order of their names.
 
-    FileNotFoundError: no such source. ValueError names an image that is not readable or not square.
+    FileNotFoundError: no such source. ValueError names an archive or an image that is not readable or not square.
     """
     source = Path(source)
-    if source.is_dir():
-        named = {str(path): path for path in source.rglob("*") if path.suffix.lower() in IMAGES}
-        images = [read_image(named[name]) for name in sorted(named)]
-    elif source.exists():
-        with tarfile.open(source) as tar:
-            named = {member.name: member for member in tar if Path(member.name).suffix.lower() in IMAGES}
-            images = [read_image(io.BytesIO(tar.extractfile(named[name]).read()), f"{source}:{name}") for name in sorted(named)]
-    else:
+    if not source.exists():
         raise FileNotFoundError(f"{source}: no such folder or archive of images")
+    try:
+        images = [_resized(image, size) for image in (_folder(source) if source.is_dir() else _archive(source))]
+    except tarfile.TarError as error:
+        raise ValueError(f"{source}: not a readable archive ({error})") from None
     if not images:
         raise ValueError(f"{source}: holds no image ({', '.join(IMAGES)})")
-    return np.stack([_resized(image, size) for image in images])
+    return np.stack(images)
+
+
+def _folder(source):
+    for path in sorted((path for path in source.rglob("*") if path.suffix.lower() in IMAGES), key=str):
+        yield read_image(path)
+
+
+def _archive(source):
+    with tarfile.open(source) as tar:
+        for member in sorted((m for m in tar if Path(m.name).suffix.lower() in IMAGES), key=lambda m: m.name):
+            yield read_image(io.BytesIO(tar.extractfile(member).read()), f"{source}:{member.name}")
 
 
 def pretrain(flags, images, n_images, state, start=None, keep=(), minutes=None, batch=16, rate=2e-4, decay=0.9995, warmup=200,

@@ -1,4 +1,5 @@
 """The three descriptions of the environment agree, and what must stay light stays light."""
+import hashlib
 import re
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from diffseg_utils.presets import BACKBONES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -53,3 +56,14 @@ def test_figures_and_runs_do_not_load_torch(module):
 def test_voting_stands_alone_and_is_short():
     text = (ROOT / "diffseg_utils" / "voting.py").read_text()
     assert "from ." not in text and "diffseg_utils" not in text and len(text.splitlines()) < 150
+
+
+def test_every_shipped_network_has_a_model_card_with_its_checksum():
+    folder = ROOT / "diffseg_utils" / "weights"
+    cards = (folder / "README.md").read_text()
+    shipped = sorted(folder.glob("*.safetensors"))
+    assert sum(path.stat().st_size for path in shipped) <= 32e6
+    for path in shipped:
+        card = cards.partition(f"## {path.name}\n")[2].partition("\n## ")[0]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in card, f"{path.name} has another card, or none"
+    assert {Path(spec["checkpoint"]) for spec in BACKBONES.values() if "urls" not in spec} == set(shipped)

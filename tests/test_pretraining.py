@@ -1,14 +1,16 @@
 """Training a denoiser: it goes on after an interruption as if nothing had happened, and what it writes can be loaded."""
 import json
+import tarfile
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.testing import assert_close
 
 from diffseg_utils import pretraining
-from diffseg_utils.diffusion import load_backbone
-from diffseg_utils.pretraining import painted_images, pretrain, save_weights
+from diffseg_utils.diffusion import load_backbone, weights_of
+from diffseg_utils.pretraining import images_of, painted_images, photographs, pretrain, save_weights
 from diffseg_utils.scenes import paint
 
 FLAGS = dict(image_size=8, num_channels=32, channel_mult="1", num_res_blocks=1, attention_resolutions="8", learn_sigma=False,
@@ -72,6 +74,8 @@ def test_what_it_writes_is_a_backbone(short, tmp_path):
     save_weights(weights, tmp_path / "own.safetensors")
     spec = dict(flags=FLAGS, checkpoint="own.safetensors", steps=[50], blocks=[0, 1])
     (tmp_path / "own.json").write_text(json.dumps(spec))
+    whole = weights_of(str(tmp_path / "own.json"))
+    assert_close(whole, {k: w.half().float() for k, w in weights.items()}, atol=0, rtol=0)
     model = load_backbone(str(tmp_path / "own.json")).model
     assert_close(dict(model.state_dict()), {k: weights[k].half().float() for k in model.state_dict()}, atol=0, rtol=0)
 
@@ -94,3 +98,42 @@ def test_painted_images_take_turns():
     assert images.shape == (4, 64, 64, 3)
     np.testing.assert_array_equal(images[1], paint("horse", "pretrain", 0)[0])
     np.testing.assert_array_equal(images[2], paint("cat", "pretrain", 1)[0])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of three images, one of them in a folder within, and the same in an archive."""
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for name, grey, size in (("b.png", 200, 8), ("a.jpg", 100, 16), ("more/c.png", 50, 8)):
+        Image.fromarray(np.full((size, size, 3), grey, np.uint8)).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        tar.add(tmp_path / "photos", "photos")
+    return tmp_path
+
+
+@pytest.mark.parametrize("source", ["photos", "photos.tar"])
+def test_photographs_in_order_of_their_names_at_one_size(photos, source):
+    images = photographs(photos / source, 8)
+    assert images.shape == (3, 8, 8, 3) and images.dtype == np.uint8
+    assert images[:, 0, 0, 0].tolist() == [100, 200, 50]
+
+
+def test_several_sources_follow_one_another(photos):
+    images = images_of(f"{photos / 'photos'} {photos / 'photos.tar'}", 8, (), 0)
+    assert images[:, 0, 0, 0].tolist() == [100, 200, 50] * 2
+    assert images_of("painted", 64, ("cat",), 2).shape == (2, 64, 64, 3)
+
+
+def test_photographs_that_are_none(photos):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder or archive"):
+        photographs(photos / "nowhere")
+    (photos / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: holds no image"):
+        photographs(photos / "empty")
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(photos / "photos" / "wide.png")
+    with pytest.raises(ValueError, match=r"wide\.png: 9 x 8 pixels; images must be square"):
+        photographs(photos / "photos")
+    (photos / "photos.tar").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"photos\.tar: not a readable archive"):
+        photographs(photos / "photos.tar")
