@@ -1,5 +1,6 @@
 """What the README shows is what the files say."""
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ def test_tables_are_printed_from_the_files(command):
     printed = CliRunner().invoke(main, command)
     assert printed.exit_code == 0, printed.output
     assert printed.output.strip() in README, f"run `diffseg {' '.join(command)}` and put its table into README.md"
+
+
+def test_intervals_in_prose_stand_in_the_tables():
+    interval = re.compile(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]")
+    tables, prose = (interval.findall("\n".join(x for x in README.splitlines() if x.startswith("|") == table)) for table in (True, False))
+    assert prose and not set(prose) - set(tables)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
