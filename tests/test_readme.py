@@ -21,7 +21,8 @@ def test_tables_are_printed_from_the_files(command):
 
 def test_intervals_in_prose_stand_in_the_tables():
     interval = re.compile(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]")
-    tables, prose = (interval.findall("\n".join(x for x in README.splitlines() if x.startswith("|") == table)) for table in (True, False))
+    lines = README.splitlines()
+    tables, prose = (interval.findall("\n".join(x for x in lines if x.startswith("|") == table)) for table in (True, False))
     assert prose and not set(prose) - set(tables)
 
 
