@@ -1,6 +1,9 @@
 """What several test files share: one thread, the small U-Net of the goldens, and real material that may lie beside the clone."""
 import json
+import os
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"                 # of kernels, too: several processes, whose threads would wait for each other
 
 import pytest
 import torch
@@ -10,8 +13,6 @@ from diffseg_utils.diffusion import create, load_backbone
 
 PUBLISHED_SMALL = Path(__file__).parent / "fixtures" / "published_small"
 BESIDE = Path(__file__).parents[2] / "shared"       # no part of the project; tests that use it are skipped where it is not
-
-torch.set_num_threads(1)                            # tensors this small: threads only wait for each other
 
 
 @pytest.fixture(scope="session")
