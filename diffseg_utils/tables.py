@@ -39,11 +39,11 @@ def costs_table(folder):
 
 
 def evidence_table(folder):
-    """Markdown of every evidence.csv (03b, published recipe): mIoU differences over all images and seeds, and their verdicts.
+    """Markdown of every evidence.csv and evidence_<recipe>.csv (03b): mIoU differences over all images and seeds, and their verdicts.
 
     FileNotFoundError if 03b_evidence has not been run.
     """
-    rows = [_evidence_row(path) for path in sorted(Path(folder).glob("*/evidence.csv"))]
+    rows = [_evidence_row(path) for path in sorted(Path(folder).glob("*/evidence*.csv"))]
     if not rows:
         raise FileNotFoundError(f"{folder}: no evidence here; `diffseg evidence` makes it")
     head = f"| dataset | seeds | test images | {' | '.join(COMPARISONS)} |\n" + "|---" * 3 + "|---:" * len(COMPARISONS) + "|"
@@ -53,7 +53,8 @@ def evidence_table(folder):
 def _evidence_row(path):
     found = pd.read_csv(path).query("measure == 'mIoU' and protocol == 'published'")
     most = found[(found.images == found.images.max()) & (found.seeds == found.seeds.max())].set_index("comparison")
-    cells = [path.parent.name, str(most.seeds.iloc[0]), str(most.images.iloc[0])]
+    recipe = path.stem.removeprefix("evidence").removeprefix("_")
+    cells = [path.parent.name + f" ({recipe})" * bool(recipe), str(most.seeds.iloc[0]), str(most.images.iloc[0])]
     cells += [f"{x.difference:+.2f} [{x.low:+.2f}, {x.high:+.2f}] {x.verdict}" for x in most.loc[list(COMPARISONS)].itertuples()]
     return f"| {' | '.join(cells)} |"
 

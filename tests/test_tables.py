@@ -50,6 +50,8 @@ def test_evidence_of_all_images_and_seeds(tmp_path):
         lines += [f"mIoU,{name},published,20,1,9,9,9,gain", f"mIoU,{name},masked,500,5,9,9,9,gain",
                   f"boundary IoU,{name},published,500,5,9,9,9,gain", f"mIoU,{name},published,500,5,-0.126,-0.3,0.05,not resolved"]
     (tmp_path / "mini_cat").mkdir()
-    (tmp_path / "mini_cat" / "evidence.csv").write_text("\n".join(lines))
+    for name in ("evidence.csv", "evidence_tuned.csv"):
+        (tmp_path / "mini_cat" / name).write_text("\n".join(lines))
     assert evidence_table(tmp_path).splitlines()[2:] == [
-        "| mini_cat | 5 | 500 | " + " | ".join(["-0.13 [-0.30, +0.05] not resolved"] * len(COMPARISONS)) + " |"]
+        f"| mini_cat{recipe} | 5 | 500 | " + " | ".join(["-0.13 [-0.30, +0.05] not resolved"] * len(COMPARISONS)) + " |"
+        for recipe in ("", " (tuned)")]
