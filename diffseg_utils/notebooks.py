@@ -23,6 +23,9 @@ class IpcKernelManager(AsyncKernelManager):
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.ip = str(Path(folder) / "socket")
 
+    async def _async_interrupt_kernel(self):
+        """Nothing: a shutdown interrupts first, and a kernel about to idle complains of it on the terminal."""
+
 
 def parameters_of(notebook):
     """{name: default} of the cell tagged `parameters` (literals only)."""
