@@ -39,7 +39,7 @@ def costs_table(folder):
 
 
 def evidence_table(folder):
-    """Markdown of every evidence.csv and evidence_<recipe>.csv (03b): mIoU differences over all images and seeds, and their verdicts.
+    """Markdown of every evidence.csv and evidence_<recipe>.csv (03b): mIoU differences over all images and seeds, with verdicts.
 
     FileNotFoundError if 03b_evidence has not been run.
     """
