@@ -1,5 +1,6 @@
 """Pixel classifiers: N small MLPs as one batched module, trained together, applied to native feature maps."""
 import os
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .compression import compress, draw_pool, expand
+from .compression import CHUNK, compress, draw_pool, expand
 from .features import FeatureMaps, interpolation
 from .presets import RECIPES, choose
 
-FAST_BYTES = 2**30                                  # what training may keep for faster gathers: whole pixels, or wide maps
+FAST_BYTES = 2**30                                  # what training may keep for faster gathers: wide maps, and features of pixels
 BAND_BYTES, COLUMNS = 2**26, 32                     # hidden activations of a band of label rows; columns of a tile of it
 
 
@@ -167,14 +168,19 @@ class PixelEnsemble(nn.Module):
         return x.softmax(2).transpose(1, 2).reshape(n, -1, cells.shape[0], d - c)
 
 
-def _faster(maps, size):
-    """`maps` in a form from which pixels are gathered faster: all of them up-sampled, if that is little, or in float32."""
-    if 4 * maps.n_images * size**2 * maps.n_features <= FAST_BYTES:
-        whole = torch.empty(maps.n_images, size, size, maps.n_features)
-        for image, pixels in enumerate(whole):
-            pixels.copy_(maps.upsampled(image, size).permute(1, 2, 0))
-        return FeatureMaps([whole])
-    return FeatureMaps([m.float() for m in maps.maps]) if maps.nbytes < FAST_BYTES else maps
+def _rows(maps, pixels, size):
+    """rows(index, out): features [len(index), D] of some `pixels` [P, 3] (image, y, x), interpolated before if that is little."""
+    maps = FeatureMaps([m.float() for m in maps.maps]) if maps.nbytes < FAST_BYTES else maps
+    if 4 * len(pixels) * maps.n_features > FAST_BYTES:
+        return lambda index, out=None: maps.at(*pixels[index].unbind(1), size, out)
+    features = torch.empty(len(pixels), maps.n_features)
+    for part, out in zip(pixels.split(CHUNK), features.split(CHUNK)):
+        maps.at(*part.unbind(1), size, out)
+    return partial(_select, features)
+
+
+def _select(features, index, out=None):
+    return torch.index_select(features, 0, index, out=out)
 
 
 def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published", seed=0, checkpoint=None, *,
@@ -195,15 +201,13 @@ def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published
     if len(pixels) < known["batch"]:
         raise ValueError(f"{len(pixels)} labelled pixels are fewer than one batch of {known['batch']}")
     generator, targets, size = torch.Generator().manual_seed(seed), labels[scored], labels.shape[1]
-    if "pool" not in known:
-        maps = _faster(maps, size)
-    rows = lambda index, out=None: maps.at(*pixels[index].unbind(1), size, out)
-    if "pool" not in known:
-        ensemble = PixelEnsemble(n_members, maps.n_features, n_classes, widths, generator).to(device)
-        return fit(ensemble, (rows, targets), known, seed, epochs, checkpoint, save_every, report)
-    pool = draw_pool(targets, known["pool"], known["balance"], generator)
-    features, mean, basis = compress(rows, pool, known["components"], known["whitening"], seed)
-    ensemble = PixelEnsemble(n_members, features.shape[1], n_classes, widths, generator).to(device)
-    select = lambda index, out: torch.index_select(features, 0, index, out=out)
-    ensemble, history = fit(ensemble, (select, targets[pool]), known, seed, epochs, checkpoint, save_every, report)
-    return expand(ensemble, mean, basis), history
+    if pooled := "pool" in known:
+        pool = draw_pool(targets, known["pool"], known["balance"], generator)
+        features, mean, basis = compress(lambda index: maps.at(*pixels[index].unbind(1), size), pool, known["components"],
+                                         known["whitening"], seed)
+        rows, targets, n_features = partial(_select, features), targets[pool], features.shape[1]
+    else:
+        rows, n_features = _rows(maps, pixels, size), maps.n_features
+    ensemble = PixelEnsemble(n_members, n_features, n_classes, widths, generator).to(device)
+    ensemble, history = fit(ensemble, (rows, targets), known, seed, epochs, checkpoint, save_every, report)
+    return (expand(ensemble, mean, basis) if pooled else ensemble), history

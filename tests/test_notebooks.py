@@ -38,7 +38,7 @@ def test_form(path):
     assert first[0].startswith("# ") and "?" in first[0], "the title is a question"
     assert all(not c.id.isdigit() and len(c.id) < 40 and "-" in c.id + "-" for c in notebook.cells)
     lengths = [len([line for line in c.source.splitlines() if line.strip()]) for c in cells]
-    assert 10 <= len(cells) <= 27 and statistics.median(lengths) <= 7 and max(lengths) <= 18, (len(cells), lengths)
+    assert 10 <= len(cells) <= 25 and statistics.median(lengths) <= 7 and max(lengths) <= 18, (len(cells), lengths)
     text = "\n".join(c.source for c in cells)
     assert "sys.path" not in text and "!pip" not in text
     functions = [n.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)]
