@@ -101,8 +101,8 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
     """Load, check and freeze a denoiser; returns a Backbone.
 
     backbone: a name in BACKBONES or a .json file. precision: float32, float16 (the model's own conversion, CUDA only, as
-    published), bfloat16 (the same for any device) or auto (float16 on CUDA, else float32). random_weights: a seed, to take
-    an untrained network instead of the checkpoint.
+    published), bfloat16 (the same for any device; slow where it is not native) or auto (float16 on CUDA, else float32).
+    random_weights: a seed, to take an untrained network instead of the checkpoint.
     FileNotFoundError: no checkpoint. ValueError: another architecture, a damaged file, impossible steps or blocks.
     """
     device = torch.device(device)
@@ -134,6 +134,14 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
         model.to(memory_format=torch.channels_last)
     model.dtype = getattr(torch, precision)
     return Backbone(str(backbone), model, diffusion, spec["flags"], list(spec["steps"]), list(spec["blocks"]), precision, device)
+
+
+def native_bfloat16(device):
+    """Whether `device` computes in bfloat16 itself: a processor that emulates it takes many times as long as for float32."""
+    if torch.device(device).type != "cpu":
+        return True
+    known = getattr(torch.cpu, "get_capabilities", dict)()                # older releases of torch do not say
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def weights_of(backbone, data="data"):

@@ -117,7 +117,7 @@ BACKBONES = {
     "lsun_cat": _official("lsun_cat", _BLOB),
     "lsun_horse": _official("lsun_horse", _BLOB),
     "mini": _shipped("mini", 64_000, "88371e3af388a637515a3ee0f744167434f89d1b02c55674c721fedd8e81d961"),
-    "photo": _shipped("photo", 111_000, "cb08d6353ad45f6866404739b5cb8c0bdfecdaee46fa07e021588ccaf73145b1"),
+    "photo": _shipped("photo", 187_800, "50905f43633fe68e9a58da070412269ec7acae66ebd2db36d952634d52a8ed79"),
 }
 
 RECIPES = {

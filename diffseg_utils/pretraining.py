@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from .data import IMAGES, read_image, to_input
-from .diffusion import create
+from .diffusion import create, native_bfloat16
 
 
 def painted_images(n_per_family, families):
@@ -62,13 +62,15 @@ def pretrain(flags, images, n_images, state, start=None, keep=(), minutes=None, 
     Everything random depends on (seed, step) alone and `state` (a file) keeps weights, EMA, optimiser and log, so a
     training that was interrupted goes on to the same numbers, and one that has ended can be made longer: after `warmup`
     steps the rate is constant. start: weights to begin with. keep: numbers of images at which the EMA is also written,
-    as <state>_<images>.safetensors. minutes: end earlier after so long. AdamW, bf16 autocast.
+    as <state>_<images>.safetensors. minutes: end earlier after so long. AdamW, bf16 autocast where the
+    device computes in bf16.
     """
     torch.manual_seed(seed)
     model, diffusion = create(flags)
     if start:
         model.load_state_dict(start)
-    model.to(device, memory_format=torch.channels_last).train()
+    half = native_bfloat16(device)
+    model.to(device, memory_format=torch.channels_last if half else torch.contiguous_format).train()
     ema = {name: p.detach().clone() for name, p in model.state_dict().items()}
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
     step, log = 0, []
@@ -83,7 +85,7 @@ def pretrain(flags, images, n_images, state, start=None, keep=(), minutes=None, 
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (step + 1) / warmup)
         x, t, noise = (tensor.to(device) for tensor in _batch(images, batch, step, seed, diffusion.num_timesteps))
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
             loss = diffusion.training_losses(model, x, t, noise=noise)["loss"].mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

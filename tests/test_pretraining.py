@@ -9,7 +9,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from diffseg_utils import pretraining
-from diffseg_utils.diffusion import load_backbone, weights_of
+from diffseg_utils.diffusion import load_backbone, native_bfloat16, weights_of
 from diffseg_utils.pretraining import images_of, painted_images, photographs, pretrain, save_weights
 from diffseg_utils.scenes import paint
 
@@ -61,6 +61,17 @@ def test_a_finished_training_is_not_repeated(short, monkeypatch):
     expected, _ = short()
     monkeypatch.setattr(pretraining, "_batch", None)
     assert_close(short()[0], expected, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("known, native", [({"avx512_bf16": False}, False), ({"amx_bf16": True}, True), ({"bf16": True}, True)])
+def test_half_precision_only_where_the_processor_has_it(short, monkeypatch, known, native):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    assert native_bfloat16("cpu") is native and native_bfloat16("cuda:0")
+    seen, conv = set(), torch.nn.functional.conv2d
+    monkeypatch.setattr(torch.nn.functional, "conv2d",
+                        lambda *a, **k: seen.add(torch.is_autocast_enabled("cpu")) or conv(*a, **k))
+    short()
+    assert seen == {native}
 
 
 def test_it_learns(images, tmp_path):
