@@ -47,8 +47,8 @@ def fig_class_differences(classes):
     classes: tidy frame (name, class, share of pixels in percent, difference).
     """
     runs = list(classes.groupby("name", sort=False))
-    columns = min(4, len(runs))
-    rows, most = -(-len(runs) // columns), max(len(run) for _, run in runs)
+    rows, most = -(-len(runs) // 4), max(len(run) for _, run in runs)
+    columns = -(-len(runs) // rows)
     panel = 2.0 + 0.07 * classes["class"].str.len().max()               # long class names need room beside the points
     figure, axes = new_figure(panel * columns, rows * (1.0 + 0.21 * most), nrows=rows, ncols=columns, sharex=True)
     for ax in axes.flat[len(runs):]:

@@ -97,7 +97,7 @@ def fig_curve(points, references=()):
     ax.set(xscale="log", xlabel="thousand images seen", ylabel="mIoU of the majority (%)")
     ticks = np.unique(frame.thousand)
     marked = [tick for tick, after in zip(ticks, [*ticks[1:], np.inf]) if after > 1.04 * tick]      # nearer ones would overlap
-    ax.set_xticks(marked, [f"{tick:,.4g}" for tick in marked])
+    ax.set_xticks(marked, [f"{tick:,.3g}" for tick in marked])
     ax.set_xticks([], minor=True)
     ax.hlines([miou for _, miou in references], ticks[0], ticks[-1], color=GREY, lw=1, ls="--")
     curves(ax, frame, "thousand", "miou", by="dataset", ends=[(ticks[-1], miou, name, GREY) for name, miou in references])
