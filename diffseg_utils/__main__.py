@@ -6,7 +6,7 @@ from functools import reduce, wraps
 import click
 
 from .presets import BACKBONES, DATASETS, MINI, RECIPES
-from .runs import EVIDENCE, FEATURES, FIGURES, HELPS, STAGES, VOTING, Run, is_done, project, stage_key
+from .runs import EVIDENCE, FEATURES, FIGURES, HELPS, STAGES, VOTING, Run, is_done, parameters_of, project, stage_key
 
 
 def one_sentence(command):
@@ -140,7 +140,6 @@ def status(results, table):
 
 def _parameters(pairs, stages):
     """{name: value} of -p options; ValueError for a name that no notebook of `stages` has."""
-    from .notebooks import parameters_of
     known = [name for stage in stages for name in parameters_of(project() / "notebooks" / f"{stage}.ipynb")]
     values = {}
     for name, text in pairs:

@@ -12,11 +12,9 @@ from .data import samples, to_input
 from .diffusion import Tap, check_taps, create, describe, load_backbone, shared_noise
 from .features import FeatureMaps, extract
 from .metrics import PROTOCOLS, confusion, mean_iou, paired_bootstrap
-from .presets import DATASETS
+from .presets import DATASETS, KS
 from .runs import FEATURES, progress
 from .voting import RULES, entropy_weighted, sweep, vote
-
-KS = np.array([0, *2.0 ** np.arange(-2, 6.5, 0.5)])         # the grid of 03_voting_analysis
 
 
 def anatomy(backbone):
@@ -156,7 +154,7 @@ def _chosen_on_validation(opinions, preset):
     """{name: the entropy-weighted rule} with the k of the best validation mIoU, the smallest of equals."""
     total = sum(np.stack([confusion(labels, sample.label, preset.n_classes) for labels in sweep(probs, KS)])
                 for sample, probs in opinions)
-    k = float(KS[np.argmax(mean_iou(total, preset.ignore_label))])
+    k = KS[np.argmax(mean_iou(total, preset.ignore_label))]
     return {f"entropy weighted, k = {k:.3g}, chosen on validation": partial(entropy_weighted, k=k)}
 
 

@@ -1,6 +1,5 @@
 """Less to train on: a pool of pixels that favours rare classes, and the principal components of its features."""
 import torch
-from sklearn.decomposition import PCA
 
 FITTED, CHUNK = 10_000, 8192                        # pixels that the components are fitted to; pixels gathered at a time
 
@@ -18,6 +17,7 @@ def compress(rows, pool, n_components, whitening, seed):
     rows(index) gives features [len(index), D]. Every feature is scaled to unit variance; of the principal components the first
     K are kept, with a standard deviation that is a power of their own: 1 for whitening 0, none for whitening 1.
     """
+    from sklearn.decomposition import PCA  # takes as long to load as torch, and only this recipe asks for it
     sample = rows(pool[:FITTED])
     mean, scale = sample.mean(0), sample.std(0) + 1e-6
     n_components = min(n_components, *sample.shape)

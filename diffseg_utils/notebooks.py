@@ -12,6 +12,8 @@ import papermill
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
+from .runs import parameters_of
+
 
 class IpcKernelManager(AsyncKernelManager):
     """A kernel that talks over sockets in a folder of its own: parallel kernels never fight for TCP ports."""
@@ -25,16 +27,6 @@ class IpcKernelManager(AsyncKernelManager):
 
     async def _async_interrupt_kernel(self):
         """Nothing: a shutdown interrupts first, and a kernel about to idle complains of it on the terminal."""
-
-
-def parameters_of(notebook):
-    """{name: default} of the cell tagged `parameters` (literals only)."""
-    cells = [c for c in nbformat.read(notebook, 4).cells if "parameters" in c.metadata.get("tags", [])]
-    if not cells:
-        raise ValueError(f"{notebook}: no cell is tagged 'parameters'")
-    values = {}
-    exec(cells[0].source, {}, values)               # our own notebook's literals
-    return values
 
 
 def execute(notebook, output, parameters):

@@ -1,4 +1,4 @@
-"""Every constant of the paper and of the published code: datasets, backbones, training recipes. Nothing here computes."""
+"""Every constant: datasets and backbones, as published and our own, recipes, the grid of k. Nothing here computes."""
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,6 +119,8 @@ BACKBONES = {
     "mini": _shipped("mini", 64_000, "88371e3af388a637515a3ee0f744167434f89d1b02c55674c721fedd8e81d961"),
     "photo": _shipped("photo", 187_800, "50905f43633fe68e9a58da070412269ec7acae66ebd2db36d952634d52a8ed79"),
 }
+
+KS = (0.0, *(2 ** (i / 2) for i in range(-4, 13)))         # 0, 0.25, ... 64: among these a validation split chooses k
 
 RECIPES = {
     # Baranchuk et al.: batches of 64 pixels; from epoch index 4 on a member stops when the loss of a single batch has

@@ -12,7 +12,20 @@ from dataclasses import asdict
 from importlib.metadata import version
 from itertools import product
 
-from .runs import EVIDENCE, FEATURES, HELPS, STAGES, TRAINING, VOTING, is_done, outputs_now, project, stage_key, write_json
+from .runs import (
+    EVIDENCE,
+    FEATURES,
+    HELPS,
+    STAGES,
+    TRAINING,
+    VOTING,
+    is_done,
+    outputs_now,
+    parameters_of,
+    project,
+    stage_key,
+    write_json,
+)
 
 MINUTES = {FEATURES: 1, TRAINING: 3, VOTING: 1, EVIDENCE: 10, HELPS: 10}      # of a painted dataset on one core
 
@@ -25,7 +38,6 @@ def run_stage(run, stage, extra=None, threads=None, after=None):
         return stage, 0.0, "kept"
     run.record(stage).unlink(missing_ok=True)
     notebook, output = project() / "notebooks" / f"{stage}.ipynb", run.outputs(stage)[0]
-    from .notebooks import parameters_of
     known = parameters_of(notebook)
     parameters = {name: value for name, value in {**asdict(run), **extra}.items() if name in known}
     environment = {**os.environ, "DIFFSEG_PROGRESS": str(progress_file(run, stage))}
@@ -86,7 +98,7 @@ def run_all(runs, stages=(VOTING,), *, extra=None, workers=None, scheduler=None,
     from distributed import Client
     jobs, cores = plan(runs, stages, extra), os.cpu_count() or 1
     workers = min(workers or cores, max(Counter(stage for _, stage, _ in jobs.values()).values()))
-    threads = None if scheduler else max(1, cores // workers)
+    threads = None if scheduler or "OMP_NUM_THREADS" in os.environ else max(1, cores // workers)
     minutes = sum(MINUTES[stage] for _, stage, _ in jobs.values()) / workers
     echo(f"{len(jobs)} notebooks, {workers} at a time: up to {minutes:.0f} minutes for painted datasets, longer for photographs; "
          "what is up to date is kept")

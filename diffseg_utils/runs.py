@@ -188,13 +188,25 @@ def _files_of(room):
     return [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else []
 
 
+def parameters_of(notebook):
+    """{name: default} of the cell tagged `parameters` (literals only)."""
+    cells = [cell for cell in _code_cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
+    if not cells:
+        raise ValueError(f"{notebook}: no cell is tagged 'parameters'")
+    values = {}
+    exec("".join(cells[0]["source"]), {}, values)   # our own notebook's literals
+    return values
+
+
+def _code_cells(notebook):
+    return [cell for cell in json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
 def stage_key(run, stage, extra):
     """Everything that a stage's outputs depend on, as plain JSON: parameters, code, checkpoint, data, what it reads."""
     from . import data, diffusion
-    from .notebooks import parameters_of
     notebook = project() / "notebooks" / f"{stage}.ipynb"
-    cells = [c["source"] for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
-    code = "\n".join("".join(source) for source in cells)
+    code = "\n".join("".join(cell["source"]) for cell in _code_cells(notebook))
     weights = diffusion.checkpoint_path(run.backbone_used, run.data_root)
     return {
         "parameters": {**_identity(run, stage), **{name: extra[name] for name in extra if name in parameters_of(notebook)}},

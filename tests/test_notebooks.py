@@ -14,13 +14,13 @@ import pytest
 
 from diffseg_utils.evidence import load
 from diffseg_utils.metrics import mean_iou, paired_bootstrap, verdict
-from diffseg_utils.notebooks import parameters_of
 from diffseg_utils.presets import DATASETS
+from diffseg_utils.runs import parameters_of
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMOKE = DATASETS["mini_smoke"]
-EVIDENCE = ["evidence", "mini_smoke", "--seeds", "0", "1", "-p", "test_images", "6"]
+EVIDENCE = ["evidence", "mini_smoke", "--seeds", "0", "1", "-p", "test_images", "4"]
 
 
 def code_cells(path):
@@ -69,7 +69,7 @@ def smoke(tmp_path_factory):
 
 def diffseg(*arguments):
     return subprocess.run([sys.executable, "-m", "diffseg_utils", *map(str, arguments)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=300)
+                          capture_output=True, text=True, timeout=900)
 
 
 def test_smoke_leaves_what_a_run_leaves(smoke):
@@ -171,8 +171,8 @@ def test_evidence_follows_from_its_counts(evidence):
     found, table = load(evidence / "evidence.npz"), pd.read_csv(evidence / "evidence.csv")
     names = list(found["rules"])
     new, old = (found["confusions"][:, :, names.index(rule)].swapaxes(0, 1) for rule in ("mean", "majority"))
-    assert new.shape == (2, 6, SMOKE.n_classes + 1, SMOKE.n_classes)
-    row = table.query("comparison == 'mean minus majority' and measure == 'mIoU' and protocol == 'published' and images == 6")
+    assert new.shape == (2, 4, SMOKE.n_classes + 1, SMOKE.n_classes)
+    row = table.query("comparison == 'mean minus majority' and measure == 'mIoU' and protocol == 'published' and images == 4")
     row = row.iloc[0]
     gain = paired_bootstrap(new, old, SMOKE.ignore_label)
     assert [row.difference, row.low, row.high] == pytest.approx([gain[x] for x in ("difference", "low", "high")], abs=1e-4)
