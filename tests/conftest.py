@@ -7,12 +7,24 @@ os.environ["OMP_NUM_THREADS"] = "1"                 # of kernels, too: several p
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 
+from diffseg_utils.__main__ import main
 from diffseg_utils.diffusion import create, load_backbone
 
 PUBLISHED_SMALL = Path(__file__).parent / "fixtures" / "published_small"
 BESIDE = Path(__file__).parents[2] / "shared"       # no part of the project; tests that use it are skipped where it is not
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file first: its runs wait for each other, and all other files fit beside them."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
+def diffseg(*arguments):
+    """The command line in this process: .exit_code, .stdout, .stderr, .output (both), .exception."""
+    return CliRunner().invoke(main, [*map(str, arguments)])
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
+from conftest import diffseg
 
 from diffseg_utils import estimate, presets
-from diffseg_utils.__main__ import main
 from diffseg_utils.diffusion import load_backbone
 from diffseg_utils.fetch import bring, download, fetch, unpack
 from diffseg_utils.runs import Run
@@ -178,10 +177,6 @@ def test_unpack_takes_one_folder_whole_or_not_at_all(tmp_path):
 
 
 # ---- diffseg fetch ----------------------------------------------------------------------------------------------------
-
-def diffseg(*arguments):
-    return CliRunner().invoke(main, [*map(str, arguments)])
-
 
 def test_fetch_brings_everything_once(official, tmp_path):
     official("good")

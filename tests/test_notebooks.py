@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import diffseg
 
 from diffseg_utils.evidence import load
 from diffseg_utils.metrics import mean_iou, paired_bootstrap, verdict
@@ -61,13 +62,13 @@ def test_parameters_are_literals_with_help(path):
 def smoke(tmp_path_factory):
     """The folder in which mini_smoke went through the command line."""
     folder = tmp_path_factory.mktemp("smoke")
-    done = diffseg("run", "mini_smoke", "--results", folder / "results")
+    done = in_a_terminal("run", "mini_smoke", "--results", folder / "results")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == "", "a newcomer's terminal shows no warning"
     return folder
 
 
-def diffseg(*arguments):
+def in_a_terminal(*arguments):
     return subprocess.run([sys.executable, "-m", "diffseg_utils", *map(str, arguments)], cwd=ROOT,
                           capture_output=True, text=True, timeout=900)
 
@@ -142,16 +143,10 @@ def test_other_parameters_are_another_result(smoke):
     assert other.stdout.splitlines()[-1].endswith("make")
 
 
-def test_several_seeds(tmp_path):
-    planned = diffseg("run", "mini_smoke", "--seeds", "0", "1", "2", "--results", tmp_path, "--dry-run").stdout.splitlines()
-    assert len(planned) == 7, "the features do not depend on the seed"
-    assert {line.split()[0] for line in planned} == {"mini_smoke", *(f"mini_smoke/seed{k}" for k in range(3))}
-
-
 @pytest.fixture(scope="module")
 def evidence(smoke):
     """The folder of mini_smoke after its evidence."""
-    done = diffseg(*EVIDENCE, "--results", smoke / "results")
+    done = in_a_terminal(*EVIDENCE, "--results", smoke / "results")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "minutes for painted datasets" in done.stdout.partition("[1/")[0], "it says first how long it takes"
     return smoke / "results" / "mini_smoke"
@@ -198,24 +193,3 @@ def test_what_helps_is_ranked_and_costed(evidence):
 
 def test_status_reads_the_results(smoke):
     assert "\n| mini_smoke | published | " in diffseg("status", "--results", smoke / "results").stdout
-
-
-@pytest.mark.parametrize("arguments, words", [
-    (["run", "hores_21"], ["unknown dataset 'hores_21'", "choose from bedroom_28, ffhq_34"]),
-    (["run", "mini_smoke", "-p", "members", "3"], ["unknown notebook parameter 'members'", "choose from"]),
-    (["run", "mini_smoke", "--recipe", "secret"], ["unknown recipe 'secret'", "published, tuned"]),
-    (["run", "mini_smoke", "--device", "tpu"], ["unknown device 'tpu'", "auto, cpu"]),
-    (["run", "mini_smoke", "--backbone", "nowhere.json"], ["nowhere.json", "no such backbone file"]),
-    (["run", "mini_smoke", "--backbone", "ffqh"], ["unknown backbone 'ffqh'", "lsun_bedroom"]),
-    (["run", "horse_21", "--data", "/nonexistent", "--backbone", "mini"],
-     ["/nonexistent/datasets/horse_21", "diffseg fetch horse_21"]),
-    (["run", "horse_21", "--data", "/nonexistent"], ["/nonexistent/checkpoints/lsun_horse.pt", "diffseg fetch horse_21"]),
-    (["status", "--results", "/nonexistent"], ["/nonexistent", "no results here"]),
-])
-def test_bad_input_is_one_clear_sentence(arguments, words, tmp_path):
-    results = [] if arguments[0] == "status" else ["--results", tmp_path / "results"]
-    done = diffseg(*arguments, *results)
-    assert done.returncode != 0 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
-    assert not (tmp_path / "results").exists(), "nothing half-written"

@@ -8,10 +8,9 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from click.testing import CliRunner
+from conftest import diffseg
 
 from diffseg_utils import applying
-from diffseg_utils.__main__ import main
 from diffseg_utils.classifiers import PixelEnsemble, train
 from diffseg_utils.data import Sample, labels_of, samples, to_input
 from diffseg_utils.diffusion import load_backbone, shared_noise
@@ -70,10 +69,6 @@ def plain(mini, classifiers):
         with torch.no_grad():
             votes[sample.name] = oracle.hard_vote(torch.stack([net(x) for net in members])).view(64, 64).numpy()
     return votes, [sample.label for sample in tests]
-
-
-def diffseg(*arguments):
-    return CliRunner().invoke(main, [*map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
