@@ -3,7 +3,7 @@ import numpy as np
 import seaborn as sns
 
 from .lines import end_labels
-from .panels import FLIPS, changes, class_legend, gallery, key, paint_changes  # noqa: F401 (00 imports `changes` from here)
+from .panels import FLIPS, class_legend, gallery, key, paint_changes
 from .style import GREY, INK, PALE, RULES, colour_labels, new_figure
 
 OURS = RULES["entropy_weighted"][1]
