@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-from diffseg_utils.__main__ import main
+from conftest import diffseg
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -14,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.parametrize("command", [["status"], ["status", "--evidence"], ["status", "--costs"]], ids=" ".join)
 def test_tables_are_printed_from_the_files(command):
-    printed = CliRunner().invoke(main, command)
+    printed = diffseg(*command)
     assert printed.exit_code == 0, printed.output
     assert printed.output.strip() in README, f"run `diffseg {' '.join(command)}` and put its table into README.md"
 
