@@ -62,8 +62,7 @@ def pretrain(flags, images, n_images, state, start=None, keep=(), minutes=None, 
     Everything random depends on (seed, step) alone and `state` (a file) keeps weights, EMA, optimiser and log, so a
     training that was interrupted goes on to the same numbers, and one that has ended can be made longer: after `warmup`
     steps the rate is constant. start: weights to begin with. keep: numbers of images at which the EMA is also written,
-    as <state>_<images>.safetensors. minutes: end earlier after so long. AdamW; bf16 autocast
-    where the device computes in it.
+    as <state>_<images>.safetensors. minutes: end earlier after so long. AdamW; bf16 autocast where the device computes in it.
     """
     torch.manual_seed(seed)
     model, diffusion = create(flags)

@@ -12,22 +12,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from itertools import product
 
-from .runs import (
-    EVIDENCE,
-    FEATURES,
-    HELPS,
-    STAGES,
-    TRAINING,
-    VOTING,
-    is_done,
-    outputs_now,
-    parameters_of,
-    project,
-    stage_key,
-    write_json,
-)
-
-MINUTES = {FEATURES: 1, TRAINING: 3, VOTING: 1, EVIDENCE: 10, HELPS: 10}      # of a painted dataset on one core
+from .runs import FEATURES, MINUTES, STAGES, VOTING, is_done, outputs_now, parameters_of, project, stage_key, write_json
 
 
 def run_stage(run, stage, extra=None, threads=None, after=None):
@@ -92,8 +77,8 @@ def plan(runs, stages=(VOTING,), extra=None):
 def run_all(runs, stages=(VOTING,), *, extra=None, workers=None, scheduler=None, echo=print):
     """Make `stages` of `runs`, and all they read, on a LocalCluster of `workers` processes, or on the cluster at `scheduler`.
 
-    Says how long it takes, what is going on and how long it will still take; raises the first failure after the other
-    runs have ended.
+    The cores are shared among the processes, unless OMP_NUM_THREADS is set. Says how long it takes, what is going on and how
+    long it will still take; raises the first failure after the other runs have ended.
     """
     from distributed import Client
     jobs, cores = plan(runs, stages, extra), os.cpu_count() or 1

@@ -14,6 +14,7 @@ FEATURES, TRAINING, VOTING, FIGURES = ("01_feature_extraction", "02_classifier_t
                                        "04_figure_reproduction")
 EVIDENCE, HELPS = "03b_evidence", "03c_what_helps"
 STAGES = (FEATURES, TRAINING, VOTING)               # of one seed; the two after them read several
+MINUTES = {FEATURES: 1, TRAINING: 3, VOTING: 1, EVIDENCE: 10, HELPS: 10}      # of a painted dataset on one core
 
 
 def project():

@@ -1,6 +1,13 @@
 """The command line where nothing is made: plans, and mistakes."""
+import os
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 from conftest import diffseg
+
+from diffseg_utils import runner
+from diffseg_utils.runs import Run
 
 
 def test_several_seeds(tmp_path):
@@ -29,3 +36,15 @@ def test_bad_input_is_one_clear_sentence(arguments, words, tmp_path):
     for word in words:
         assert word in done.stderr
     assert not (tmp_path / "results").exists(), "nothing half-written"
+
+
+@pytest.mark.parametrize("own, expected", [("", 6), ("1", None)])
+def test_a_single_run_has_all_cores_unless_the_environment_says_otherwise(own, expected, monkeypatch, tmp_path):
+    given = []
+    client = SimpleNamespace(submit=lambda make, run, stage, extra, threads, after, pure: given.append(threads))
+    monkeypatch.setattr(runner, "_client", lambda *_: nullcontext(client))
+    monkeypatch.setattr(runner, "_follow", lambda *_: None)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", own) if own else monkeypatch.delenv("OMP_NUM_THREADS")
+    runner.run_all([Run("mini_smoke", results=str(tmp_path))], echo=lambda _: None)
+    assert given == [expected] * 3
