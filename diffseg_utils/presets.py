@@ -116,8 +116,7 @@ BACKBONES = {
     "ffhq": _official("ffhq"),
     "lsun_cat": _official("lsun_cat", _BLOB),
     "lsun_horse": _official("lsun_horse", _BLOB),
-    "mini": _shipped("mini", 64_000, "88371e3af388a637515a3ee0f744167434f89d1b02c55674c721fedd8e81d961"),
-    "mini_long": _shipped("mini_long", 92_800, "17896387e977557b44f13f61a9d40854cfc0e81d3437c3163df68195e48e1b93"),
+    "mini": _shipped("mini", 140_800, "f7a336f8b49bd1d05db7874a3ca2fa76a7ac75e5f6d8bf76c76f30499861fcd3"),
     "photo": _shipped("photo", 187_800, "50905f43633fe68e9a58da070412269ec7acae66ebd2db36d952634d52a8ed79"),
 }
 
