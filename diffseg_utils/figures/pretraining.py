@@ -95,10 +95,11 @@ def fig_curve(points, references=()):
     figure, [[ax]] = new_figure(7.5, 4)
     frame = points.assign(thousand=points.images / 1000, low=points.miou - points.spread, high=points.miou + points.spread)
     ax.set(xscale="log", xlabel="thousand images seen", ylabel="mIoU of the majority (%)")
-    ticks = np.unique(frame.thousand)
-    marked = [tick for tick, after in zip(ticks, [*ticks[1:], np.inf]) if after > 1.04 * tick]      # nearer ones would overlap
+    first, last = frame.thousand.min(), frame.thousand.max()
+    doublings = 10 * 2.0 ** np.arange(-10, 10)
+    marked = doublings[(doublings >= 0.95 * first) & (doublings <= last)]
     ax.set_xticks(marked, [f"{tick:,.3g}" for tick in marked])
     ax.set_xticks([], minor=True)
-    ax.hlines([miou for _, miou in references], ticks[0], ticks[-1], color=GREY, lw=1, ls="--")
-    curves(ax, frame, "thousand", "miou", by="dataset", ends=[(ticks[-1], miou, name, GREY) for name, miou in references])
+    ax.hlines([miou for _, miou in references], first, last, color=GREY, lw=1, ls="--")
+    curves(ax, frame, "thousand", "miou", by="dataset", ends=[(last, miou, name, GREY) for name, miou in references])
     return figure
