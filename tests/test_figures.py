@@ -301,3 +301,8 @@ def test_the_simplex_marks_the_turn_of_the_winner():
 
 def test_changes_are_counted_in_the_title():
     assert "100 repaired, 30 broken" in [a.get_title() for a in DRAWN["changes"]().axes]
+
+
+def test_a_curve_of_one_short_training_has_a_tick():
+    points = pd.DataFrame({"dataset": ["mini_cat"], "images": [4000], "miou": [30.0], "spread": [1.0]})
+    assert [tick.get_text() for tick in pretraining.fig_curve(points).axes[0].get_xticklabels()] == ["4"]

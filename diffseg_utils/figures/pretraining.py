@@ -98,6 +98,7 @@ def fig_curve(points, references=()):
     first, last = frame.thousand.min(), frame.thousand.max()
     doublings = 10 * 2.0 ** np.arange(-10, 10)
     marked = doublings[(doublings >= 0.95 * first) & (doublings <= last)]
+    marked = marked if len(marked) > 1 else np.unique([first, last])            # a short training
     ax.set_xticks(marked, [f"{tick:,.3g}" for tick in marked])
     ax.set_xticks([], minor=True)
     ax.hlines([miou for _, miou in references], first, last, color=GREY, lw=1, ls="--")
