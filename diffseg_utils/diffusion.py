@@ -101,7 +101,7 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
     """Load, check and freeze a denoiser; returns a Backbone.
 
     backbone: a name in BACKBONES or a .json file. precision: float32, float16 (the model's own conversion, CUDA only, as
-    published), bfloat16 (the same for any device; slow where it is not native) or auto (float16 on CUDA, else float32).
+    published), bfloat16 (convolutions only, any device; slow where it is not native) or auto (float16 on CUDA, else float32).
     random_weights: a seed, to take an untrained network instead of the checkpoint.
     FileNotFoundError: no checkpoint. ValueError: another architecture, a damaged file, impossible steps or blocks.
     """
@@ -132,7 +132,7 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
         for part in (model.input_blocks, model.middle_block, model.output_blocks):
             part.apply(_to_bfloat16)
         model.to(memory_format=torch.channels_last)
-    model.dtype = getattr(torch, precision)
+    model.dtype = torch.float16 if precision == "float16" else torch.float32
     return Backbone(str(backbone), model, diffusion, spec["flags"], list(spec["steps"]), list(spec["blocks"]), precision, device)
 
 
@@ -189,9 +189,11 @@ def _untrained(flags):
 
 
 def _to_bfloat16(module):
-    """What convert_to_fp16 does, in the format that CPUs compute: convolutions only; norms and embeddings stay float32."""
+    """A convolution multiplies in bfloat16; sums, norms and embeddings stay float32, or errors would add up."""
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         module.to(torch.bfloat16)
+        module.register_forward_pre_hook(lambda _, inputs: (inputs[0].bfloat16(),))
+        module.register_forward_hook(lambda _, inputs, output: output.float())
 
 
 def _cut(model, last_block):
