@@ -5,7 +5,7 @@ from functools import reduce, wraps
 
 import click
 
-from .presets import BACKBONES, DATASETS, MINI, RECIPES
+from .presets import BACKBONES, DATASETS, MINI, RECIPES, choose
 from .runs import EVIDENCE, FEATURES, FIGURES, HELPS, STAGES, VOTING, Run, is_done, parameters_of, project, stage_key
 
 
@@ -129,13 +129,17 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
 
 @main.command()
 @click.option("--results", default="results", show_default=True)
+@click.option("--recipe", default="published", show_default=True, help=" or ".join(RECIPES))
 @click.option("--evidence", "table", flag_value="evidence", help="instead: differences over all seeds and images, from 03b")
+@click.option("--training", "table", flag_value="training", help="instead: what the tuned recipe gains over the published one")
 @click.option("--costs", "table", flag_value="costs", help="instead: what it costs, from 06_costs")
 @one_sentence
-def status(results, table):
+def status(results, recipe, table):
     """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95 % interval."""
     from . import tables
-    click.echo(getattr(tables, f"{table or 'results'}_table")(Run._path(results)))
+    choose("recipe", recipe, RECIPES)
+    folder, make = Run._path(results), getattr(tables, f"{table or 'results'}_table")
+    click.echo(make(folder, recipe) if table in (None, "evidence") else make(folder))
 
 
 def _parameters(pairs, stages):

@@ -188,14 +188,15 @@ def train(maps, labels, n_classes, ignore_label, n_members=10, recipe="published
     """Train N members on all labelled pixels; returns (PixelEnsemble in eval mode, history DataFrame: member, step, loss).
 
     maps: FeatureMaps of B images; labels: int64 [B, H, W]. recipe "published": Baranchuk et al. to the letter, a member
-    that met its stop rule leaves the batch; "tuned": principal components of a pool of pixels. checkpoint: a file that
-    lets an interrupted training go on to the same result. report(step, n_steps) is called now and then.
+    that met its stop rule leaves the batch; "tuned": principal components of a pool of pixels; or a dict like those of
+    presets.RECIPES. checkpoint: a file that lets an interrupted training go on to the same result. report(step, n_steps) is
+    called now and then. ValueError for an unknown recipe, labels of another shape, or fewer labelled pixels than one batch.
     """
     from .training import fit
     labels = torch.as_tensor(labels)
     if labels.dim() != 3 or labels.shape[1] != labels.shape[2] or len(labels) != maps.n_images:
         raise ValueError(f"labels of shape {tuple(labels.shape)} do not fit {maps.n_images} images of square size")
-    known = choose("recipe", recipe, RECIPES)
+    known = recipe if isinstance(recipe, dict) else choose("recipe", recipe, RECIPES)
     scored = (labels >= 0) & (labels < n_classes) & (labels != ignore_label)
     pixels = scored.nonzero()                                                                        # (P, 3): image, y, x
     if len(pixels) < known["batch"]:

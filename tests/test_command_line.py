@@ -26,7 +26,8 @@ def test_several_seeds(tmp_path):
     (["run", "horse_21", "--data", "/nonexistent", "--backbone", "mini"],
      ["/nonexistent/datasets/horse_21", "diffseg fetch horse_21"]),
     (["run", "horse_21", "--data", "/nonexistent"], ["/nonexistent/checkpoints/lsun_horse.pt", "diffseg fetch horse_21"]),
-    (["status", "--results", "/nonexistent"], ["/nonexistent", "no results here"]),
+    (["status", "--recipe", "tunes"], ["unknown recipe 'tunes'", "published, tuned"]),
+    (["status", "--results", "/nonexistent"], ["/nonexistent", "no results of recipe published here"]),
 ])
 def test_bad_input_is_one_clear_sentence(arguments, words, tmp_path):
     results = [] if arguments[0] == "status" else ["--results", tmp_path / "results"]

@@ -1,18 +1,30 @@
-"""The tour runs on any painted dataset, without a warning; a kernel ends without one, too."""
+"""Notebooks that no run makes: they go through on a small dataset without a warning; a kernel ends without one, too."""
 import signal
 from pathlib import Path
 
 import nbformat
+import pandas as pd
+import pytest
 from jupyter_client.provisioning import LocalProvisioner
 
 from diffseg_utils.notebooks import execute
 
-TOUR = Path(__file__).parents[1] / "notebooks" / "00_tour.ipynb"
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def test_tour(tmp_path):
-    execute(TOUR, tmp_path / "tour.ipynb", {"dataset": "mini_smoke"})
+    execute(NOTEBOOKS / "00_tour.ipynb", tmp_path / "tour.ipynb", {"dataset": "mini_smoke"})
     assert "Warning" not in (tmp_path / "tour.ipynb").read_text()
+
+
+def test_recipes_are_compared_with_the_tuned_one(tmp_path):
+    few = {"datasets": "mini_smoke", "seeds": "0", "n_images": 2, "n_members": 2, "epochs": 1, "results": str(tmp_path)}
+    execute(NOTEBOOKS / "02b_training_recipes.ipynb", tmp_path / "recipes.ipynb", few)
+    assert "Warning" not in (tmp_path / "recipes.ipynb").read_text()
+    table = pd.read_csv(tmp_path / "recipes.csv").set_index("recipe")
+    assert len(table) == 16 and (table.images == 2).all() and (table.seconds > 0).all()
+    assert table.difference.to_numpy() == pytest.approx(table.majority - table.majority["tuned"], abs=0.01)
+    assert table.difference["published"] != 0 and table.difference["tuned"] == 0
 
 
 def test_a_kernel_is_not_interrupted_at_its_end(tmp_path, monkeypatch):

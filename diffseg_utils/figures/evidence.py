@@ -107,8 +107,9 @@ def fig_power(curve):
 
 
 def fig_table_intervals(table, published=0.2):
-    """Table I as intervals: a panel a comparison, a row a dataset, coloured and named by the verdict; dotted: the paper.
+    """Table I as intervals: a panel a comparison, a row a dataset, coloured and named by the verdict.
 
+    published: where a dotted line stands for the paper, or None.
     table: frame (dataset, comparison, difference, low, high, verdict, seeds, images); verdict: gain, loss or not resolved.
     """
     names, comparisons = list(table.dataset.unique()), table.comparison.unique()
@@ -119,12 +120,14 @@ def fig_table_intervals(table, published=0.2):
         rows = table[table.comparison == comparison]
         y, colours = rows.dataset.map(names.index).to_numpy(), rows.verdict.map(VERDICTS)
         ax.axvline(0, color=INK, lw=1)
-        ax.axvline(published, color=INK, lw=1.5, ls=":")
+        if published is not None:
+            ax.axvline(published, color=INK, lw=1.5, ls=":")
         dots(ax, rows, y, colours)
         for at, row, colour in zip(y, rows.itertuples(), colours):
             note(ax, f"{row.difference:+.2f} {row.verdict}", 1, at, (4, 0), xycoords=ax.get_yaxis_transform(), color=colour)
         ax.set(title=comparison, xlabel="mIoU points, 95 % interval", ylim=(len(names) - 0.5, -0.6))
-    note(axes[0], f"the paper: {published:+.1f}", published, -0.5, (4, 0))
+    if published is not None:
+        note(axes[0], f"the paper: {published:+.1f}", published, -0.5, (4, 0))
     axes[0].set_yticks(range(len(names)), [f"{name}\n{seeds} seed{'s' * (seeds > 1)}, {images} images"
                                            for name, seeds, images in facts.itertuples()], fontsize=9)
     return figure
