@@ -126,7 +126,7 @@ RECIPES = {
     # Baranchuk et al.: batches of 64 pixels; from epoch index 4 on a member stops when the loss of a single batch has
     # not gone below its best for more than 50 consecutive batches
     "published": dict(batch=64, optimiser="Adam", rate=1e-3, patience=50, patient_from=4),
-    # chosen on the validation splits of the mini datasets: a pool of pixels that favours rare classes (a class of m pixels is
+    # chosen on validation splits of the mini datasets (02b): a pool of pixels that favours rare classes (a class of m pixels is
     # drawn m ** 0.5 times as often as one of 1), its 256 principal components, half whitened, one cycle of the learning rate
     "tuned": dict(batch=256, optimiser="AdamW", rate=8e-3, steps=800, pool=60_000, balance=0.5, components=256, whitening=0.5),
 }
