@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 GATHER_BYTES = 2**24        # features gathered at once; several steps share a gather
+TINY, SWEEP = 1e-36, 40     # what falls below TINY is far from mattering and becomes 0, before 40 steps make a denormal of it
 
 
 def fit(ensemble, data, recipe, seed, epochs, checkpoint, save_every, report):
@@ -90,7 +91,15 @@ class _Run:
         if self.schedule:
             self.schedule.step()
         self.step += 1
+        if self.step % SWEEP == 0:
+            self._sweep()
         return loss.tolist()
+
+    def _sweep(self):
+        """Zero for the moments of dead units that fade: flushing denormals reaches the main thread only, not its helpers."""
+        for state in self.optimiser.state.values():
+            for name in ("exp_avg", "exp_avg_sq"):
+                F.hardshrink(state[name], TINY, out=state[name])
 
     def _first_gradient(self, x, of_output):
         """Gradient of the first layer, into the same memory at every step: to map fresh pages takes longer than the product."""
