@@ -285,6 +285,19 @@ def test_the_stop_rule_by_hand():
     assert stops_at(lambda step: -step) is None
 
 
+def test_moments_that_fade_become_zero_before_they_are_denormal():
+    """Features that are always zero have no gradient: what their moments hold fades; of those that matter none is touched."""
+    run = training._Run(PixelEnsemble(2, 9, CLASSES, (16, 8), torch.Generator().manual_seed(0)), RECIPES["published"], 100, "")
+    x = torch.randn(2, 64, 9, generator=torch.Generator().manual_seed(1)) * (torch.arange(9) > 3)
+    for step in range(1, training.SWEEP + 1):
+        run.update(x, torch.arange(128).view(2, 64) % CLASSES)
+        moments = run.optimiser.state[run.live.weight0]
+        if step < training.SWEEP:
+            moments["exp_avg"][:, :2], moments["exp_avg"][:, 2:4], moments["exp_avg_sq"][:, :4] = 1e-37, 1e-30, 1e-37
+    assert not moments["exp_avg"][:, :2].any() and not moments["exp_avg_sq"][:, :4].any()
+    assert (moments["exp_avg"][:, 2:4] > 0).all() and (moments["exp_avg_sq"][:, 4:] > 0).any()
+
+
 def test_train_is_the_plain_loop_in_float32(maps, labels, quick):
     x, y = plain_pixels(maps, labels)
     ensemble, _ = quick(epochs=6)
