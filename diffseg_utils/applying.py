@@ -1,4 +1,5 @@
 """Pixel classifiers that somebody else trained, applied to the test images of a dataset: every rule, no training."""
+
 import json
 import os
 from functools import lru_cache, partial
@@ -33,13 +34,21 @@ def _anatomy(backbone, spec):
         with Tap(model, blocks) as maps:
             model(torch.empty(1, 3, side, side), torch.zeros(1))
     weights = sum(p.numel() for p in model.parameters())
-    return len(steps) * sum(m.shape[1] for m in maps), 2 * len(steps) * sum(m.numel() for m in maps), 4 * weights
+    return (
+        len(steps) * sum(m.shape[1] for m in maps),
+        2 * len(steps) * sum(m.numel() for m in maps),
+        4 * weights,
+    )
 
 
 def fitting_presets(ensemble):
     """Names of the presets whose class ids, features of the own backbone and published widths are those of `ensemble`."""
-    return [name for name, preset in DATASETS.items() if preset.n_classes == ensemble.n_classes
-            and _wanted(preset, preset.backbone) == _found(ensemble)]
+    return [
+        name
+        for name, preset in DATASETS.items()
+        if preset.n_classes == ensemble.n_classes
+        and _wanted(preset, preset.backbone) == _found(ensemble)
+    ]
 
 
 def check_fit(ensemble, preset, backbone, where):
@@ -47,8 +56,10 @@ def check_fit(ensemble, preset, backbone, where):
     wanted, found = _wanted(preset, backbone), _found(ensemble)
     if wanted != found:
         words = "{} classes, {} features and widths {}, {}".format
-        raise ValueError(f"{where}: {words(*found)} fit {' and '.join(fitting_presets(ensemble)) or 'no preset'}, "
-                         f"not {preset.name} on backbone {Path(backbone).stem} ({words(*wanted)})")
+        raise ValueError(
+            f"{where}: {words(*found)} fit {' and '.join(fitting_presets(ensemble)) or 'no preset'}, "
+            f"not {preset.name} on backbone {Path(backbone).stem} ({words(*wanted)})"
+        )
 
 
 def _wanted(preset, backbone):
@@ -65,34 +76,58 @@ def apply(run, folder, votes=None, stored=lambda: False, echo=print):
     stored() True: take the feature maps of `run` instead of its U-Net, which holds one image at a time. votes: a folder for the
     majority votes, <stem>.npy int64 [H, W], as published. ValueError or FileNotFoundError names what is wrong.
     """
-    read = PixelEnsemble.load if Path(folder).suffix == ".safetensors" else PixelEnsemble.from_published
+    read = (
+        PixelEnsemble.load
+        if Path(folder).suffix == ".safetensors"
+        else PixelEnsemble.from_published
+    )
     ensemble, preset = read(folder), run.preset
     check_fit(ensemble, preset, run.backbone_used, folder)
     splits = [split for split in ("validation", "test") if _is_there(run, split)]
-    counts = {split: sum(1 for _ in samples(preset, split, run.data_root)) for split in splits}      # reads and checks all
+    counts = {
+        split: sum(1 for _ in samples(preset, split, run.data_root)) for split in splits
+    }  # reads and checks all
     maps_of, noise = _stored(run) if stored() else _streamed(run)
-    echo(f"{ensemble.n_members} classifiers for {' or '.join(fitting_presets(ensemble)) or run.name}, "
-         f"{counts['test']} test images; noise: {noise}")
+    echo(
+        f"{ensemble.n_members} classifiers for {' or '.join(fitting_presets(ensemble)) or run.name}, "
+        f"{counts['test']} test images; noise: {noise}"
+    )
     opinions = partial(_opinions, run, ensemble.to(run.torch_device), maps_of, counts)
     rules = {name.replace("_", " "): rule for name, rule in RULES.items()}
     rules["entropy weighted, k = 1"] = rules.pop("entropy weighted")
     if "validation" in splits:
         rules |= _chosen_on_validation(opinions("validation"), preset)
-    theirs = next((p for p in (Path(folder) / "predictions", Path(folder).parent / "predictions") if p.is_dir()), None)
+    theirs = next(
+        (
+            p
+            for p in (Path(folder) / "predictions", Path(folder).parent / "predictions")
+            if p.is_dir()
+        ),
+        None,
+    )
     confusions, same = _count(opinions("test"), rules, preset.n_classes, theirs, votes)
     echo(table(confusions, preset.ignore_label))
     if same:
-        echo(f"{100 * np.mean(same):.4f} % of the pixels of {len(same)} images have the class of {theirs}")
+        echo(
+            f"{100 * np.mean(same):.4f} % of the pixels of {len(same)} images have the class of {theirs}"
+        )
 
 
 def table(confusions, ignore_label):
     """Markdown: mIoU (%) of every rule in both protocols, minus the majority's with 95 % of a paired bootstrap over images."""
-    rows = ["| rule | " + " | ".join(f"mIoU, {p} | minus majority" for p in PROTOCOLS) + " |", "|---" + "|---:" * 4 + "|"]
+    rows = [
+        "| rule | " + " | ".join(f"mIoU, {p} | minus majority" for p in PROTOCOLS) + " |",
+        "|---" + "|---:" * 4 + "|",
+    ]
     for name, counts in confusions.items():
         cells = [name]
         for p in PROTOCOLS:
             gain = paired_bootstrap(counts, confusions["majority"], ignore_label, p)
-            interval = "" if name == "majority" else "{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gain)
+            interval = (
+                ""
+                if name == "majority"
+                else "{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gain)
+            )
             cells += [f"{mean_iou(counts.sum(0), ignore_label, p):.2f}", interval]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -114,6 +149,7 @@ def _stored(run):
         if split not in maps:
             maps[split] = FeatureMaps.load(run.big / "features" / split)
         return maps[split], index
+
     return maps_of, f"{facts['noise']} (features of {run.big})"
 
 
@@ -125,14 +161,21 @@ def _streamed(run):
 
     def maps_of(split, index, image):
         return extract(denoiser, to_input(image, denoiser.image_size)[None], noise), 0
-    return maps_of, f"one tensor for all images and steps, seed 0, {device} generator; U-Net in {denoiser.precision}"
+
+    return (
+        maps_of,
+        f"one tensor for all images and steps, seed 0, {device} generator; U-Net in {denoiser.precision}",
+    )
 
 
 def _opinions(run, ensemble, maps_of, counts, split):
     """(sample, probs [N, C, H, W] on the CPU) of a split, one image at a time."""
     report = progress(split)
     for i, sample in enumerate(samples(run.preset, split, run.data_root)):
-        yield sample, ensemble.probabilities(*maps_of(split, i, sample.image), run.preset.label_size).cpu()
+        yield (
+            sample,
+            ensemble.probabilities(*maps_of(split, i, sample.image), run.preset.label_size).cpu(),
+        )
         report(i + 1, counts[split])
 
 
@@ -152,8 +195,10 @@ def _count(opinions, rules, n_classes, theirs, votes):
 
 def _chosen_on_validation(opinions, preset):
     """{name: the entropy-weighted rule} with the k of the best validation mIoU, the smallest of equals."""
-    total = sum(np.stack([confusion(labels, sample.label, preset.n_classes) for labels in sweep(probs, KS)])
-                for sample, probs in opinions)
+    total = sum(
+        np.stack([confusion(labels, sample.label, preset.n_classes) for labels in sweep(probs, KS)])
+        for sample, probs in opinions
+    )
     k = KS[np.argmax(mean_iou(total, preset.ignore_label))]
     return {f"entropy weighted, k = {k:.3g}, chosen on validation": partial(entropy_weighted, k=k)}
 
@@ -163,7 +208,9 @@ def _prediction(path, shape):
     try:
         found = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable .npy vote ({str(error).splitlines()[0]})") from None
+        raise ValueError(
+            f"{path}: not a readable .npy vote ({str(error).splitlines()[0]})"
+        ) from None
     if found.shape != shape:
         raise ValueError(f"{path}: a vote of shape {found.shape}; the labels have {shape}")
     return found

@@ -44,7 +44,10 @@ def trimap(truth, widths):
 
 def boundary_length(label):
     """Number of pairs of 4-neighbours with different labels."""
-    return sum(int(np.count_nonzero(np.diff(np.asarray(label).astype(np.int64), axis=axis))) for axis in (0, 1))
+    return sum(
+        int(np.count_nonzero(np.diff(np.asarray(label).astype(np.int64), axis=axis)))
+        for axis in (0, 1)
+    )
 
 
 def fragments(label):

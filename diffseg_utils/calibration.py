@@ -30,13 +30,20 @@ def histogram(distribution, truth, ignore_label=None, n_bins=128):
     nll = -np.log(np.maximum(of_truth, 2.0**-23))
     entropy = -(q * np.log(np.maximum(q, 1e-30))).sum(0) / np.log(len(q))
     by_confidence, by_entropy = _fine_bin(1 - confidence, n_bins), _fine_bin(entropy, n_bins)
-    sums = [np.bincount(by_confidence, x, n_bins) for x in (np.ones_like(confidence), confidence, right, brier, nll)]
-    return np.stack(sums + [np.bincount(by_entropy, x, n_bins) for x in (np.ones_like(confidence), right)])
+    sums = [
+        np.bincount(by_confidence, x, n_bins)
+        for x in (np.ones_like(confidence), confidence, right, brier, nll)
+    ]
+    return np.stack(
+        sums + [np.bincount(by_entropy, x, n_bins) for x in (np.ones_like(confidence), right)]
+    )
 
 
 def _fine_bin(doubt, n_bins):
     doubt = np.clip(doubt, 2.0**-24, 1 - 2.0**-8)
-    return (n_bins * (24 + np.log2(doubt / (1 - doubt))) / 32).astype(np.int64)  # the log2 is in -24..7.995
+    return (n_bins * (24 + np.log2(doubt / (1 - doubt))) / 32).astype(
+        np.int64
+    )  # the log2 is in -24..7.995
 
 
 def brier(histogram):
@@ -52,8 +59,17 @@ def negative_log_likelihood(histogram):
 def reliability(histogram, n_bins=15):
     """The reliability diagram: a frame bin, share, confidence, accuracy (0..1), bins of equal mass, least confident first."""
     count, confidence, right = np.asarray(histogram)[:3, ::-1]
-    share, confidence, right = (_cut(count, x, n_bins) / count.sum() for x in (count, confidence, right))
-    return pd.DataFrame({"bin": range(n_bins), "share": share, "confidence": confidence / share, "accuracy": right / share})
+    share, confidence, right = (
+        _cut(count, x, n_bins) / count.sum() for x in (count, confidence, right)
+    )
+    return pd.DataFrame(
+        {
+            "bin": range(n_bins),
+            "share": share,
+            "confidence": confidence / share,
+            "accuracy": right / share,
+        }
+    )
 
 
 def expected_calibration_error(histogram, n_bins=15):
@@ -80,7 +96,9 @@ def _cut(count, sums, n_parts):
     """sums of bins holding count pixels -> sums of n_parts of equal mass, in the same order."""
     edges = np.linspace(0, count.sum(), n_parts + 1)
     held = count > 0
-    return np.diff(np.interp(edges, np.append(0, count[held].cumsum()), np.append(0, sums[held].cumsum())))
+    return np.diff(
+        np.interp(edges, np.append(0, count[held].cumsum()), np.append(0, sums[held].cumsum()))
+    )
 
 
 def _mean_of(histogram, column):

@@ -26,13 +26,19 @@ def dawid_skene(probs, truth=None, n_steps=30, smoothing=1.0):
         belief, n_steps = torch.nn.functional.one_hot(truth, n_classes).T.to(probs.dtype), 1
     for _ in range(n_steps):
         counts = torch.einsum("cp,nlp->ncl", belief, probs) + smoothing
-        rule = partial(_dawid_skene, prior=counts[0].sum(1) / counts[0].sum(), reliability=counts / counts.sum(2, keepdim=True))
+        rule = partial(
+            _dawid_skene,
+            prior=counts[0].sum(1) / counts[0].sum(),
+            reliability=counts / counts.sum(2, keepdim=True),
+        )
         belief = rule(probs)
     return rule
 
 
 def _dawid_skene(probs, prior, reliability):
-    evidence = torch.einsum("nlp,ncl->cp", probs.flatten(2), reliability.log()) + prior.log()[:, None]
+    evidence = (
+        torch.einsum("nlp,ncl->cp", probs.flatten(2), reliability.log()) + prior.log()[:, None]
+    )
     return torch.softmax(evidence, 0).reshape(probs.shape[1:])
 
 
@@ -44,7 +50,12 @@ def stacking(probs, truth, strength=1e-3):
     alike overfit: choose it on validation images that were not fitted. The model is in rule.keywords.
     """
     probs, truth = _known(probs, truth)
-    return partial(_stacking, model=LogisticRegression(C=strength, max_iter=1000).fit(_log_features(probs), truth.numpy()))
+    return partial(
+        _stacking,
+        model=LogisticRegression(C=strength, max_iter=1000).fit(
+            _log_features(probs), truth.numpy()
+        ),
+    )
 
 
 def _stacking(probs, model):

@@ -1,4 +1,5 @@
 """Images and labels of a split, painted or from files, with every check of input; the rule of tiny regions."""
+
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
@@ -39,14 +40,18 @@ def image_files(preset, split, root="data"):
     """The image files of a split in plain string order of their paths; the first ones count, as published."""
     folder = Path(root) / "datasets" / preset.name / dict(preset.folders)[split]
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; `diffseg fetch {preset.name}` downloads the data, "
-                                "or name the folder that holds datasets/ with --data")
+        raise FileNotFoundError(
+            f"{folder}: no such folder; `diffseg fetch {preset.name}` downloads the data, "
+            "or name the folder that holds datasets/ with --data"
+        )
     files = sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGES), key=str)
     first = dict(preset.skip).get(split, 0)
-    wanted = files[first:first + preset.counts[split]]
+    wanted = files[first : first + preset.counts[split]]
     if len(wanted) < preset.counts[split]:
-        raise ValueError(f"{folder}: {len(files)} images (.png, .jpg), {first + preset.counts[split]} are needed for the "
-                         f"{split} split of {preset.name}")
+        raise ValueError(
+            f"{folder}: {len(files)} images (.png, .jpg), {first + preset.counts[split]} are needed for the "
+            f"{split} split of {preset.name}"
+        )
     return wanted
 
 
@@ -59,7 +64,9 @@ def read_image(path, name=None):
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{name}: not a readable image ({str(error).splitlines()[0]})") from None
     if pixels.shape[0] != pixels.shape[1]:
-        raise ValueError(f"{name}: {pixels.shape[1]} x {pixels.shape[0]} pixels; images must be square")
+        raise ValueError(
+            f"{name}: {pixels.shape[1]} x {pixels.shape[0]} pixels; images must be square"
+        )
     return pixels
 
 
@@ -71,16 +78,22 @@ def read_label(path, preset):
         with open(path, "rb") as file:
             label = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable .npy label ({str(error).splitlines()[0]})") from None
+        raise ValueError(
+            f"{path}: not a readable .npy label ({str(error).splitlines()[0]})"
+        ) from None
     if label.dtype.kind not in "ui":
         raise ValueError(f"{path}: labels are {label.dtype}; they must be integers")
     if label.shape != (preset.label_size,) * 2:
-        raise ValueError(f"{path}: a label of shape {label.shape}; {preset.name} has {preset.label_size} x {preset.label_size}")
+        raise ValueError(
+            f"{path}: a label of shape {label.shape}; {preset.name} has {preset.label_size} x {preset.label_size}"
+        )
     label = label.astype(np.int64)
     wrong = label[((label < 0) | (label >= preset.n_classes)) & (label != preset.ignore_label)]
     if wrong.size:
-        raise ValueError(f"{path}: class id {wrong[0]} in a dataset of {preset.n_classes} classes "
-                         f"(0..{preset.n_classes - 1}) or ignore {preset.ignore_label}")
+        raise ValueError(
+            f"{path}: class id {wrong[0]} in a dataset of {preset.n_classes} classes "
+            f"(0..{preset.n_classes - 1}) or ignore {preset.ignore_label}"
+        )
     return label
 
 
@@ -95,7 +108,9 @@ def labels_of(preset, split, root="data"):
     """int64 tensor [B, H, W] of a split; in the training split tiny regions are ignored."""
     labels = [sample.label for sample in samples(preset, split, root)]
     if split == "train":
-        labels = [ignore_tiny_regions(label, preset.n_classes, preset.ignore_label) for label in labels]
+        labels = [
+            ignore_tiny_regions(label, preset.n_classes, preset.ignore_label) for label in labels
+        ]
     return torch.from_numpy(np.stack(labels))
 
 
@@ -120,7 +135,9 @@ def batches(images, size, batch=4):
 def to_input(image, size):
     """Float tensor [3, size, size] in [-1, 1] of a uint8 image [S, S, 3]: averaged when shrunk, bicubic when enlarged."""
     if image.shape[0] != size:
-        image = Image.fromarray(image).resize((size, size), Image.BOX if image.shape[0] > size else Image.BICUBIC)
+        image = Image.fromarray(image).resize(
+            (size, size), Image.BOX if image.shape[0] > size else Image.BICUBIC
+        )
     return torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1) * (2 / 255) - 1
 
 

@@ -1,4 +1,5 @@
 """The frozen denoiser: load and check a guided-diffusion U-Net, cut it after the last block that is read, noise images."""
+
 import hashlib
 import json
 import warnings
@@ -12,7 +13,7 @@ from torch import nn
 
 from .presets import BACKBONES
 
-with warnings.catch_warnings():                     # two decorators of its nn.py use the old spelling of torch.amp
+with warnings.catch_warnings():  # two decorators of its nn.py use the old spelling of torch.amp
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.cuda.amp.*")
     from guided_diffusion import script_util
 
@@ -40,7 +41,10 @@ class Backbone:
         """Activations, one [B, c, h, w] a block, for `images` [B, 3, S, S] in [-1, 1] noised to `step` with `noise`."""
         t = torch.full((len(images),), step, device=self.device)
         noised = self.diffusion.q_sample(images, t, noise=noise.expand_as(images))
-        with torch.no_grad(), Tap(self.model, self.blocks if blocks is None else blocks) as activations:
+        with (
+            torch.no_grad(),
+            Tap(self.model, self.blocks if blocks is None else blocks) as activations,
+        ):
             self.model(noised, t)
         return activations
 
@@ -53,8 +57,10 @@ class Tap:
 
     def __enter__(self):
         activations = [None] * len(self.modules)
-        self.hooks = [module.register_forward_hook(lambda m, i, out, k=k: activations.__setitem__(k, out))
-                      for k, module in enumerate(self.modules)]
+        self.hooks = [
+            module.register_forward_hook(lambda m, i, out, k=k: activations.__setitem__(k, out))
+            for k, module in enumerate(self.modules)
+        ]
         return activations
 
     def __exit__(self, *_):
@@ -67,7 +73,9 @@ def create(flags):
     known = script_util.model_and_diffusion_defaults()
     unknown = [flag for flag in flags if flag not in known]
     if unknown:
-        raise ValueError(f"unknown guided-diffusion flag {unknown[0]!r}; choose from {', '.join(known)}")
+        raise ValueError(
+            f"unknown guided-diffusion flag {unknown[0]!r}; choose from {', '.join(known)}"
+        )
     return script_util.create_model_and_diffusion(**{**known, **flags, "use_fp16": False})
 
 
@@ -77,16 +85,22 @@ def describe(backbone):
         return dict(BACKBONES[backbone])
     path = Path(backbone)
     if path.suffix != ".json":
-        raise ValueError(f"unknown backbone {str(backbone)!r}; choose from {', '.join(BACKBONES)}, or give a .json file")
+        raise ValueError(
+            f"unknown backbone {str(backbone)!r}; choose from {', '.join(BACKBONES)}, or give a .json file"
+        )
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such backbone file; choose from {', '.join(BACKBONES)}, or give a .json file")
+        raise FileNotFoundError(
+            f"{path}: no such backbone file; choose from {', '.join(BACKBONES)}, or give a .json file"
+        )
     try:
         spec = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
     missing = [key for key in ("flags", "checkpoint", "steps", "blocks") if key not in spec]
     if missing:
-        raise ValueError(f"{path}: {missing[0]!r} is missing; a backbone file has flags, checkpoint, steps and blocks")
+        raise ValueError(
+            f"{path}: {missing[0]!r} is missing; a backbone file has flags, checkpoint, steps and blocks"
+        )
     spec["checkpoint"] = str(path.parent / spec["checkpoint"])
     return spec
 
@@ -94,7 +108,11 @@ def describe(backbone):
 def checkpoint_path(backbone, data="data"):
     """Where the weights of `backbone` lie; official checkpoints are looked for in `data`/checkpoints."""
     checkpoint = Path(describe(backbone)["checkpoint"])
-    return checkpoint if checkpoint.is_absolute() or backbone not in BACKBONES else Path(data) / "checkpoints" / checkpoint
+    return (
+        checkpoint
+        if checkpoint.is_absolute() or backbone not in BACKBONES
+        else Path(data) / "checkpoints" / checkpoint
+    )
 
 
 def load_backbone(backbone, device="cpu", precision="float32", *, data="data", random_weights=None):
@@ -112,12 +130,16 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
     spec = describe(backbone)
     with torch.device("meta"):
         model, diffusion = create(spec["flags"])
-    check_taps(spec["steps"], spec["blocks"], diffusion.num_timesteps, len(model.output_blocks), backbone)
+    check_taps(
+        spec["steps"], spec["blocks"], diffusion.num_timesteps, len(model.output_blocks), backbone
+    )
     if random_weights is None:
         path = checkpoint_path(backbone, data)
         state = _checked_state(path, model, backbone)
         if "sha256" in spec and hashlib.sha256(path.read_bytes()).hexdigest() != spec["sha256"]:
-            raise ValueError(f"{path}: its sha256 is not the one of backbone {backbone!r}; restore the file from the repository")
+            raise ValueError(
+                f"{path}: its sha256 is not the one of backbone {backbone!r}; restore the file from the repository"
+            )
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_weights)
@@ -133,14 +155,23 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
             part.apply(_to_bfloat16)
         model.to(memory_format=torch.channels_last)
     model.dtype = torch.float16 if precision == "float16" else torch.float32
-    return Backbone(str(backbone), model, diffusion, spec["flags"], list(spec["steps"]), list(spec["blocks"]), precision, device)
+    return Backbone(
+        str(backbone),
+        model,
+        diffusion,
+        spec["flags"],
+        list(spec["steps"]),
+        list(spec["blocks"]),
+        precision,
+        device,
+    )
 
 
 def native_bfloat16(device):
     """Whether `device` computes in bfloat16 itself: a processor that emulates it takes many times as long as for float32."""
     if torch.device(device).type != "cpu":
         return True
-    known = getattr(torch.cpu, "get_capabilities", dict)()                # older releases of torch do not say
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch do not say
     return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
@@ -148,12 +179,17 @@ def weights_of(backbone, data="data"):
     """The whole state dict of a backbone, checked, in float32: what a training can go on from."""
     with torch.device("meta"):
         model, _ = create(describe(backbone)["flags"])
-    return {name: t.float() for name, t in _checked_state(checkpoint_path(backbone, data), model, backbone).items()}
+    return {
+        name: t.float()
+        for name, t in _checked_state(checkpoint_path(backbone, data), model, backbone).items()
+    }
 
 
 def shared_noise(size, seed=0, device="cpu"):
     """The published noise [1, 3, size, size]: one tensor for all images and steps, from a generator of `device`."""
-    return torch.randn(1, 3, size, size, generator=torch.Generator(device).manual_seed(seed), device=device)
+    return torch.randn(
+        1, 3, size, size, generator=torch.Generator(device).manual_seed(seed), device=device
+    )
 
 
 def check_taps(steps, blocks, n_timesteps, n_blocks, where):
@@ -163,7 +199,9 @@ def check_taps(steps, blocks, n_timesteps, n_blocks, where):
             raise ValueError(f"{where}: step {step} is outside 0..{n_timesteps - 1}")
     for block in blocks:
         if not 0 <= block < n_blocks:
-            raise ValueError(f"{where}: decoder block {block} does not exist; choose from 0..{n_blocks - 1}")
+            raise ValueError(
+                f"{where}: decoder block {block} does not exist; choose from 0..{n_blocks - 1}"
+            )
     if not steps or not blocks:
         raise ValueError(f"{where}: at least one step and one decoder block are needed")
 
@@ -173,10 +211,18 @@ def _check_device(device, precision):
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
     if precision == "float16" and device.type != "cuda":
-        raise ValueError(f"precision float16 needs a CUDA device, not {device.type}; choose float32 or bfloat16")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        raise ValueError(
+            f"precision float16 needs a CUDA device, not {device.type}; choose float32 or bfloat16"
+        )
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if not there.get(device.type, True):
-        raise ValueError(f"device {device.type!r} is not available here; choose from {', '.join(d for d in there if there[d])}")
+        raise ValueError(
+            f"device {device.type!r} is not available here; choose from {', '.join(d for d in there if there[d])}"
+        )
 
 
 def _untrained(flags):
@@ -184,7 +230,7 @@ def _untrained(flags):
     model, _ = create(flags)
     for p in model.parameters():
         if p.dim() > 1 and not p.any():
-            nn.init.kaiming_uniform_(p, a=5 ** 0.5)
+            nn.init.kaiming_uniform_(p, a=5**0.5)
     return model
 
 
@@ -198,37 +244,64 @@ def _to_bfloat16(module):
 
 def _cut(model, last_block):
     """Keep the decoder up to `last_block`; the forward pass then stops there."""
-    model.output_blocks = model.output_blocks[:last_block + 1]
+    model.output_blocks = model.output_blocks[: last_block + 1]
     model.out = nn.Identity()
 
 
 def _checked_state(path, model, backbone):
     """The tensors of checkpoint `path`, memory-mapped, after a comparison of every key and shape with `model`."""
     if not path.exists():
-        raise FileNotFoundError(f"{path}: the checkpoint of backbone {backbone!r} is missing; "
-                                "`diffseg fetch DATASET` downloads it, or put it there by hand")
+        raise FileNotFoundError(
+            f"{path}: the checkpoint of backbone {backbone!r} is missing; "
+            "`diffseg fetch DATASET` downloads it, or put it there by hand"
+        )
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True, mmap=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, ImportError) as error:
-        raise ValueError(f"{path}: cannot be read as a checkpoint ({_first_line(error)}); "
-                         "is it truncated? delete it and fetch it again") from None
-    except Exception as error:                      # torch's own unpickling error is a pickle.UnpicklingError
-        raise ValueError(f"{path}: not a file of plain weights ({_first_line(error)}); no pickled code is executed") from None
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, "cpu", weights_only=True, mmap=True)
+        )
+    except (
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        ImportError,
+    ) as error:
+        raise ValueError(
+            f"{path}: cannot be read as a checkpoint ({_first_line(error)}); "
+            "is it truncated? delete it and fetch it again"
+        ) from None
+    except Exception as error:  # torch's own unpickling error is a pickle.UnpicklingError
+        raise ValueError(
+            f"{path}: not a file of plain weights ({_first_line(error)}); no pickled code is executed"
+        ) from None
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds a {type(state).__name__}, not a state dict of tensors")
     other = [name for name, p in state.items() if not isinstance(p, torch.Tensor)]
     if other:
-        raise ValueError(f"{path}: {other[0]!r} in it is a {type(state[other[0]]).__name__}; a plain state dict is needed")
+        raise ValueError(
+            f"{path}: {other[0]!r} in it is a {type(state[other[0]]).__name__}; a plain state dict is needed"
+        )
     wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     found = {name: tuple(p.shape) for name, p in state.items()}
-    for problem, names in (("missing", wanted.keys() - found.keys()), ("unexpected", found.keys() - wanted.keys())):
+    for problem, names in (
+        ("missing", wanted.keys() - found.keys()),
+        ("unexpected", found.keys() - wanted.keys()),
+    ):
         if names:
-            raise ValueError(f"{path}: {len(names)} {problem} keys of {len(wanted)}, such as {', '.join(sorted(names)[:3])}; "
-                             f"this is not a checkpoint for the flags of backbone {backbone!r}")
+            raise ValueError(
+                f"{path}: {len(names)} {problem} keys of {len(wanted)}, such as {', '.join(sorted(names)[:3])}; "
+                f"this is not a checkpoint for the flags of backbone {backbone!r}"
+            )
     wrong = [name for name in wanted if wanted[name] != found[name]]
     if wrong:
-        raise ValueError(f"{path}: {len(wrong)} tensors of another shape, such as {wrong[0]} {found[wrong[0]]} instead of "
-                         f"{wanted[wrong[0]]}; this is not a checkpoint for the flags of backbone {backbone!r}")
+        raise ValueError(
+            f"{path}: {len(wrong)} tensors of another shape, such as {wrong[0]} {found[wrong[0]]} instead of "
+            f"{wanted[wrong[0]]}; this is not a checkpoint for the flags of backbone {backbone!r}"
+        )
     return state
 
 

@@ -1,4 +1,5 @@
 """What runs will need here, said before they start: disk before any download; hours and memory measured on a few steps."""
+
 import os
 import shutil
 import sys
@@ -15,9 +16,9 @@ from .features import FeatureMaps, extract
 from .fetch import fetch_folder, fetch_weights
 from .presets import DATA_URLS, RECIPES
 
-DATA_BYTES = 2 * 47e6                               # the archive of images and labels, and what is unpacked of it
+DATA_BYTES = 2 * 47e6  # the archive of images and labels, and what is unpacked of it
 GB = 1e9
-STEPS = 20                                          # training steps that are timed
+STEPS = 20  # training steps that are timed
 
 
 def prepare(runs, workers=1, echo=print):
@@ -44,12 +45,17 @@ def disk(runs):
         if not (path := run.data_root / "datasets").is_dir() and not run.preset.painted:
             downloads[path] = DATA_BYTES
     needed, free, words = Counter(), {}, []
-    for what, place, sizes in (("downloads", runs[0].data_root, downloads), ("feature maps", runs[0].big.parent, maps)):
+    for what, place, sizes in (
+        ("downloads", runs[0].data_root, downloads),
+        ("feature maps", runs[0].big.parent, maps),
+    ):
         there = next(p for p in (place, *place.parents) if p.exists())
         disk = os.stat(there).st_dev
         needed[disk] += sum(sizes.values())
         free[disk] = shutil.disk_usage(there).free
-        words.append(f"{sum(sizes.values()) / GB:.3g} GB of {what} in {place} ({free[disk] / GB:.3g} GB free)")
+        words.append(
+            f"{sum(sizes.values()) / GB:.3g} GB of {what} in {place} ({free[disk] / GB:.3g} GB free)"
+        )
     sentence = f"disk: {' and '.join(words)}"
     if any(needed[disk] > free[disk] for disk in needed):
         raise OSError(f"{sentence}: that does not fit")
@@ -68,11 +74,13 @@ def effort(runs, workers=1):
     training = sum(_first_stop(run) * _step_seconds(run, maps) for run in runs)
     hours = (images * image_seconds + training) / 3600
     kept = max(maps.nbytes / maps.n_images * run.preset.counts["train"] for run in runs)
-    kept *= 3 if kept < FAST_BYTES else 1           # small ones are widened to float32
+    kept *= 3 if kept < FAST_BYTES else 1  # small ones are widened to float32
     device, own = first.torch_device, _peak(first.torch_device)
-    return (f"time: at least {hours:.3g} hours on {device} ({images} images of {image_seconds:.3g} s, then training; measured on "
-            f"{first.dataset}); memory: {own / GB:.2g} GB of its own and {kept / GB:.2g} GB of feature maps for each run, "
-            f"{workers} at a time")
+    return (
+        f"time: at least {hours:.3g} hours on {device} ({images} images of {image_seconds:.3g} s, then training; measured on "
+        f"{first.dataset}); memory: {own / GB:.2g} GB of its own and {kept / GB:.2g} GB of feature maps for each run, "
+        f"{workers} at a time"
+    )
 
 
 def _extraction(run):
@@ -81,7 +89,7 @@ def _extraction(run):
     size = denoiser.image_size
     chunk = next(batches((s.image for s in samples(run.preset, "train", run.data_root)), size))
     noise, seconds = shared_noise(size, 0, run.torch_device), []
-    for part in (chunk[:1], chunk):                 # the first time warms up
+    for part in (chunk[:1], chunk):  # the first time warms up
         start = time.perf_counter()
         maps = extract(denoiser, part, noise, denoiser.steps[:1], dtype=torch.float16).maps
         seconds.append((time.perf_counter() - start) / len(part))
@@ -90,14 +98,27 @@ def _extraction(run):
 
 def _step_seconds(run, maps):
     """Seconds of a training step of ten members on `maps`, with random pixels."""
-    size, ignored, batch = run.preset.label_size, run.preset.ignore_label, RECIPES[run.recipe]["batch"]
+    size, ignored, batch = (
+        run.preset.label_size,
+        run.preset.ignore_label,
+        RECIPES[run.recipe]["batch"],
+    )
     seconds = []
-    for steps in (1, STEPS):                        # what a training takes before its first step is subtracted
+    for steps in (1, STEPS):  # what a training takes before its first step is subtracted
         labels = torch.full((maps.n_images * size * size,), ignored)
-        labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:steps * batch]] = int(ignored == 0)
+        labels[
+            torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[: steps * batch]
+        ] = int(ignored == 0)
         start = time.perf_counter()
-        train(maps, labels.view(-1, size, size), run.preset.n_classes, ignored, recipe=run.recipe, epochs=1,
-              device=run.torch_device)
+        train(
+            maps,
+            labels.view(-1, size, size),
+            run.preset.n_classes,
+            ignored,
+            recipe=run.recipe,
+            epochs=1,
+            device=run.torch_device,
+        )
         seconds.append(time.perf_counter() - start)
     return max(seconds[1] - seconds[0], 0) / (STEPS - 1)
 
@@ -106,7 +127,10 @@ def _first_stop(run):
     """Training steps of `run`, at least."""
     recipe, preset = RECIPES[run.recipe], run.preset
     labels = labels_of(preset, "train", run.data_root)
-    per_epoch = int(((labels < preset.n_classes) & (labels != preset.ignore_label)).sum()) // recipe["batch"]
+    per_epoch = (
+        int(((labels < preset.n_classes) & (labels != preset.ignore_label)).sum())
+        // recipe["batch"]
+    )
     steps = recipe.get("steps") or recipe["patient_from"] * per_epoch + recipe["patience"] + 2
     return min(steps, preset.epochs * per_epoch)
 
@@ -120,4 +144,7 @@ def _peak(device):
 
         return psutil.Process().memory_info().peak_wset
     import resource
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )

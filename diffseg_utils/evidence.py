@@ -20,14 +20,24 @@ from .metrics import changes, confusion, pairwise_disagreement
 from .voting import disagreement, entropy
 
 K1 = "entropy_weighted, k = 1"
-SHOWN = ("majority", "mean", K1)                                        # rules of the detailed looks
+SHOWN = ("majority", "mean", K1)  # rules of the detailed looks
 CHANGES = (("majority", "mean"), ("majority", K1), ("mean", K1))
-WIDTHS = (1, 2, 4, 8, 16, np.inf)                                       # pixels from a true boundary
-DISPUTES = (1e-3, 1e-2, 0.1, 0.3)                                       # nats of disagreement: ends of the bins
+WIDTHS = (1, 2, 4, 8, 16, np.inf)  # pixels from a true boundary
+DISPUTES = (1e-3, 1e-2, 0.1, 0.3)  # nats of disagreement: ends of the bins
 ENTROPY_BINS = 30
-SUMS = ("histograms", "acted", "entropies", "curve")                          # added up over images; all else keeps every image
-STORED = {"confusions": 2, "boundaries": 2, "bands": 2, "curve": 2}     # as differences along this axis
-CURVE_IMAGES = 100                                                      # the growing crowd is seen on the first ones
+SUMS = (
+    "histograms",
+    "acted",
+    "entropies",
+    "curve",
+)  # added up over images; all else keeps every image
+STORED = {
+    "confusions": 2,
+    "boundaries": 2,
+    "bands": 2,
+    "curve": 2,
+}  # as differences along this axis
+CURVE_IMAGES = 100  # the growing crowd is seen on the first ones
 
 
 def maps_of_test_images(run, n_images, noise_seed=0, flip=False):
@@ -46,7 +56,12 @@ def maps_of_test_images(run, n_images, noise_seed=0, flip=False):
     noise = shared_noise(backbone.image_size, noise_seed, run.torch_device)
     while group := list(islice(found, 4)):
         images = [to_input(sample.image, backbone.image_size) for sample in group]
-        maps = extract(backbone, torch.stack(images).flip(3) if flip else torch.stack(images), noise, dtype=torch.float16)
+        maps = extract(
+            backbone,
+            torch.stack(images).flip(3) if flip else torch.stack(images),
+            noise,
+            dtype=torch.float16,
+        )
         yield from ((sample, maps, i) for i, sample in enumerate(group))
 
 
@@ -65,10 +80,14 @@ def collect(opinions, rules, preset, orders, report=None):
     """
     kept, sums = [], {}
     for i, (sample, probs) in enumerate(opinions):
-        truth = np.where(sample.label == preset.ignore_label, -1, sample.label)      # not scored
-        seeds, labels = zip(*(_votes(q, of, sample.label, truth, preset) for q, of in zip(probs, rules)))
+        truth = np.where(sample.label == preset.ignore_label, -1, sample.label)  # not scored
+        seeds, labels = zip(
+            *(_votes(q, of, sample.label, truth, preset) for q, of in zip(probs, rules))
+        )
         found = {name: np.stack([seed[name] for seed in seeds]) for name in seeds[0]}
-        found |= _details(probs[0], {name: labels[0][name] for name in SHOWN}, sample.label, truth, preset)
+        found |= _details(
+            probs[0], {name: labels[0][name] for name in SHOWN}, sample.label, truth, preset
+        )
         found["curve"] = grow(torch.cat(probs[:2]), sample.label, orders) if i < CURVE_IMAGES else 0
         sums = {name: sums.get(name, 0) + found.pop(name) for name in SUMS}
         kept.append(found)
@@ -84,31 +103,43 @@ def _votes(probs, rules, label, truth, preset):
     labels = {name: q.max(0).indices.numpy() for name, q in distributions.items()}
     histograms = np.stack([histogram(q, truth) for q in distributions.values()])
     first = COLUMNS.index("brier")
-    return {"confusions": np.stack([confusion(x, label, n) for x in labels.values()]),
-            "members": np.stack([confusion(member, label, n) for member in probs.argmax(1)]),
-            "boundaries": np.stack([boundary_confusion(x, label, n, ignored) for x in labels.values()]),
-            "histograms": histograms, "scores": histograms[:, first:first + 2].sum(2),
-            "diversity": np.array([disagreement(probs).mean(), pairwise_disagreement(probs.argmax(1))])}, labels
+    return {
+        "confusions": np.stack([confusion(x, label, n) for x in labels.values()]),
+        "members": np.stack([confusion(member, label, n) for member in probs.argmax(1)]),
+        "boundaries": np.stack([boundary_confusion(x, label, n, ignored) for x in labels.values()]),
+        "histograms": histograms,
+        "scores": histograms[:, first : first + 2].sum(2),
+        "diversity": np.array([disagreement(probs).mean(), pairwise_disagreement(probs.argmax(1))]),
+    }, labels
 
 
 def _details(probs, votes, label, truth, preset):
     """What only the first seed is asked for; votes {rule: labels}."""
     n, within, dispute = preset.n_classes, trimap(label, WIDTHS), disagreement(probs).numpy()
     bands = [[confusion(vote[band], label[band], n) for vote in votes.values()] for band in within]
-    distances = np.diff(within, axis=0, prepend=False)                  # in this band and in no narrower one
+    distances = np.diff(within, axis=0, prepend=False)  # in this band and in no narrower one
     disputes = np.digitize(dispute, DISPUTES)
     pixel = int((dispute + 10 * (votes["mean"] != votes[K1])).argmax())
     groups = [*distances, *(disputes == i for i in range(len(DISPUTES) + 1))]
-    return {"bands": np.array(bands), "edges": np.array([[boundary_length(x), fragments(x)] for x in (label, *votes.values())]),
-            "acted": np.stack([_acted(votes[a], votes[b], truth, groups, n) for a, b in CHANGES]),
-            "entropies": _entropies(probs, truth, n), "votes": np.stack(list(votes.values())).astype(np.uint8),
-            "pixels": probs.flatten(2)[:, :, pixel].numpy()}
+    return {
+        "bands": np.array(bands),
+        "edges": np.array([[boundary_length(x), fragments(x)] for x in (label, *votes.values())]),
+        "acted": np.stack([_acted(votes[a], votes[b], truth, groups, n) for a, b in CHANGES]),
+        "entropies": _entropies(probs, truth, n),
+        "votes": np.stack(list(votes.values())).astype(np.uint8),
+        "pixels": probs.flatten(2)[:, :, pixel].numpy(),
+    }
 
 
 def _acted(before, after, truth, groups, n_classes):
     """Counts [C + groups, 5] of metrics.changes: a row a class, then a row for each mask of `groups`."""
     by_class = changes(before, after, truth, n_classes).to_numpy()
-    return np.stack([*by_class, *(changes(before[g], after[g], truth[g], n_classes).sum().to_numpy() for g in groups)])
+    return np.stack(
+        [
+            *by_class,
+            *(changes(before[g], after[g], truth[g], n_classes).sum().to_numpy() for g in groups),
+        ]
+    )
 
 
 def _entropies(probs, truth, n_classes):
@@ -117,8 +148,12 @@ def _entropies(probs, truth, n_classes):
     bins = np.minimum((ENTROPY_BINS * doubt).astype(int), ENTROPY_BINS - 1)
     known, right = truth >= 0, members == truth
     disputed = known & (members != members[0]).any(0)
-    return np.array([[np.bincount(bins[where & vote], minlength=ENTROPY_BINS) for vote in (right, ~right)]
-                     for where in (known, disputed)])
+    return np.array(
+        [
+            [np.bincount(bins[where & vote], minlength=ENTROPY_BINS) for vote in (right, ~right)]
+            for where in (known, disputed)
+        ]
+    )
 
 
 def grow(probs, label, orders):
@@ -127,9 +162,14 @@ def grow(probs, label, orders):
     Sums over members grow one member at a time; the normalisation that the rules of voting add changes no winner.
     """
     n_members, n_classes = probs.shape[:2]
-    weights = torch.exp(-entropy(probs))                                # k = 1
-    terms = {"majority": lambda i: torch.nn.functional.one_hot(probs[i].max(0).indices, n_classes).movedim(-1, 0),
-             "mean": lambda i: probs[i], K1: lambda i: weights[i] * probs[i]}
+    weights = torch.exp(-entropy(probs))  # k = 1
+    terms = {
+        "majority": lambda i: torch.nn.functional.one_hot(
+            probs[i].max(0).indices, n_classes
+        ).movedim(-1, 0),
+        "mean": lambda i: probs[i],
+        K1: lambda i: weights[i] * probs[i],
+    }
     counts = np.zeros((len(SHOWN), len(orders), n_members, n_classes + 1, n_classes), int)
     for (r, rule), (o, order) in product(enumerate(SHOWN), enumerate(orders)):
         total = 0
@@ -154,4 +194,7 @@ def save(path, **arrays):
 def load(path):
     """The dict of arrays that `save` wrote."""
     with np.load(path) as file:
-        return {name: file[name].cumsum(STORED[name], dtype=int) if name in STORED else file[name] for name in file}
+        return {
+            name: file[name].cumsum(STORED[name], dtype=int) if name in STORED else file[name]
+            for name in file
+        }

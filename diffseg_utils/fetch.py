@@ -1,4 +1,5 @@
 """Downloads of the official files: checked against what the server states, and never half a file under a good name."""
+
 import base64
 import hashlib
 import os
@@ -14,7 +15,10 @@ import requests
 from .diffusion import checkpoint_path, describe
 from .presets import CLASSIFIER_URLS, DATA_URLS
 
-ASK = {"timeout": 60, "headers": {"Accept-Encoding": "identity"}}      # the length of the file, not of a compressed answer
+ASK = {
+    "timeout": 60,
+    "headers": {"Accept-Encoding": "identity"},
+}  # the length of the file, not of a compressed answer
 
 
 def fetch(preset, data="data", echo=print, classifiers=False):
@@ -28,7 +32,9 @@ def fetch(preset, data="data", echo=print, classifiers=False):
     if classifiers:
         folder = fetch_folder(CLASSIFIER_URLS, Path(data), "pixel_classifiers", preset.name, echo)
         for first in sorted(folder.rglob("model_0.pth")):
-            echo(f"to vote with them: diffseg vote {preset.name} --data {data} --classifiers {first.parent}")
+            echo(
+                f"to vote with them: diffseg vote {preset.name} --data {data} --classifiers {first.parent}"
+            )
 
 
 def fetch_folder(urls, data, kind, name, echo=print):
@@ -72,10 +78,14 @@ def download(urls, path, progress=True):
             return
         except (requests.RequestException, ValueError) as error:
             offline = type(error) is requests.ConnectionError
-            problems.append(f"{url} ({'no connection' if offline else str(error).splitlines()[0][:100]})")
+            problems.append(
+                f"{url} ({'no connection' if offline else str(error).splitlines()[0][:100]})"
+            )
         finally:
             partial.unlink(missing_ok=True)
-    raise OSError(f"{path.name} could not be downloaded from {'; '.join(problems)}; bring it to {path} by hand")
+    raise OSError(
+        f"{path.name} could not be downloaded from {'; '.join(problems)}; bring it to {path} by hand"
+    )
 
 
 def unpack(archive, inside, folder):
@@ -88,7 +98,9 @@ def unpack(archive, inside, folder):
             tar.extractall(partial, members, filter="data")
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise ValueError(f"{archive}: not a readable archive ({error}); delete it and fetch again") from None
+        raise ValueError(
+            f"{archive}: not a readable archive ({error}); delete it and fetch again"
+        ) from None
     if not members:
         raise ValueError(f"{archive}: holds no folder {inside}")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -98,12 +110,17 @@ def unpack(archive, inside, folder):
 
 def _stated(url, path):
     """(length, md5) that the server states for `url`, None where it is silent; OSError if the disk cannot take it."""
-    with requests.get(url, stream=True, **ASK) as answer:          # not HEAD, which some servers refuse
+    with requests.get(url, stream=True, **ASK) as answer:  # not HEAD, which some servers refuse
         answer.raise_for_status()
-        length, md5 = int(answer.headers.get("Content-Length", 0)) or None, answer.headers.get("Content-MD5")
+        length, md5 = (
+            int(answer.headers.get("Content-Length", 0)) or None,
+            answer.headers.get("Content-MD5"),
+        )
     free = shutil.disk_usage(path.parent).free
     if length and length > free:
-        raise OSError(f"{path.name} needs {length / 1e9:.1f} GB, {path.parent} has {free / 1e9:.1f} GB free")
+        raise OSError(
+            f"{path.name} needs {length / 1e9:.1f} GB, {path.parent} has {free / 1e9:.1f} GB free"
+        )
     return length, base64.b64decode(md5).hex() if md5 else None
 
 
@@ -116,7 +133,7 @@ def _verify(partial, path, stated):
         raise ValueError("its MD5 is not the stated one")
     if ".tar" in path.suffixes:
         _members(partial)
-    elif not zipfile.is_zipfile(partial):                          # the end of the file tells: half a checkpoint is none
+    elif not zipfile.is_zipfile(partial):  # the end of the file tells: half a checkpoint is none
         raise ValueError("what came is no checkpoint, or not all of it")
     _record(path).write_text(_checked_sha256(partial, path) + "\n")
 

@@ -27,7 +27,9 @@ def confusion(prediction, truth, n_classes):
     prediction, truth = prediction.astype(np.int64).ravel(), truth.astype(np.int64).ravel()
     strange = prediction[(prediction < 0) | (prediction >= n_classes)]
     if strange.size:
-        raise ValueError(f"prediction holds class id {strange[0]}; a class is in 0..{n_classes - 1}")
+        raise ValueError(
+            f"prediction holds class id {strange[0]}; a class is in 0..{n_classes - 1}"
+        )
     row = np.where((truth >= 0) & (truth < n_classes), truth, n_classes)
     counts = np.bincount(row * n_classes + prediction, minlength=(n_classes + 1) * n_classes)
     return counts.reshape(n_classes + 1, n_classes)
@@ -54,7 +56,9 @@ def _areas(confusion, ignore_label, protocol):
     """Intersection and union of every class, float64 [..., 2, C], which add up over images, and which are scored, [C]."""
     counts = np.asarray(confusion)
     if counts.ndim < 2 or counts.shape[-2] != counts.shape[-1] + 1:
-        raise ValueError(f"a confusion has the shape [..., classes + 1, classes], not {list(counts.shape)}")
+        raise ValueError(
+            f"a confusion has the shape [..., classes + 1, classes], not {list(counts.shape)}"
+        )
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
     scored = ~np.isin(np.arange(counts.shape[-1]), [] if ignore_label is None else ignore_label)
@@ -87,7 +91,12 @@ def paired_bootstrap(a, b, ignore_label=None, protocol="published", resamples=10
     rng, (seeds, images) = np.random.default_rng(seed), a.shape[:2]
 
     def difference(drawn):  # [R, B], how often each image was drawn -> [R, S]
-        return np.subtract(*(_percent(_ratio(np.tensordot(drawn.astype(float), x, (1, 1)), protocol)) for x in (a, b)))
+        return np.subtract(
+            *(
+                _percent(_ratio(np.tensordot(drawn.astype(float), x, (1, 1)), protocol))
+                for x in (a, b)
+            )
+        )
 
     whole = difference(np.ones((1, images)))[0]
     if images == 1:
@@ -106,10 +115,14 @@ def paired_permutation(a, b, ignore_label=None, protocol="published", permutatio
     trainings. p = (1 + permutations as far from zero as what was found) / (1 + permutations).
     """
     a, b = _paired(a, b, ignore_label, protocol)
-    swap = np.random.default_rng(seed).integers(2, size=(1 + permutations, a.shape[1])).astype(float)
+    swap = (
+        np.random.default_rng(seed).integers(2, size=(1 + permutations, a.shape[1])).astype(float)
+    )
     swap[0] = 0  # what was found
     moved = np.tensordot(swap, b - a, (1, 1))  # (R, S, 2, C)
-    first, second = (_percent(_ratio(areas, protocol)) for areas in (a.sum(1) + moved, b.sum(1) - moved))
+    first, second = (
+        _percent(_ratio(areas, protocol)) for areas in (a.sum(1) + moved, b.sum(1) - moved)
+    )
     size = np.abs((first - second).mean(1))
     return float((size >= size[0] - 1e-9).mean())  # 1e-9: equal but for rounding
 
@@ -132,11 +145,17 @@ def _paired(a, b, ignore_label, protocol):
     """Areas [S, B, 2, scored classes] of the confusions of two rules on the same images."""
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim not in (3, 4) or a.shape != b.shape or 0 in a.shape:
-        raise ValueError(f"a and b must be confusions [(seeds,) images, classes + 1, classes], not {a.shape} and {b.shape}")
+        raise ValueError(
+            f"a and b must be confusions [(seeds,) images, classes + 1, classes], not {a.shape} and {b.shape}"
+        )
     a, b = a.reshape(-1, *a.shape[-3:]), b.reshape(-1, *b.shape[-3:])
     if (differs := (a.sum(-1) != b.sum(-1)).any((0, 2))).any():
-        raise ValueError(f"image {differs.argmax()} has another truth in a than in b; the same images, in one order")
-    return [areas[..., scored] for areas, scored in (_areas(x, ignore_label, protocol) for x in (a, b))]
+        raise ValueError(
+            f"image {differs.argmax()} has another truth in a than in b; the same images, in one order"
+        )
+    return [
+        areas[..., scored] for areas, scored in (_areas(x, ignore_label, protocol) for x in (a, b))
+    ]
 
 
 def _stretch(image_variance, images, seed_variance, seeds):
@@ -163,7 +182,14 @@ def changes(before, after, truth, n_classes):
     """
     before, after, truth = (np.asarray(x).ravel() for x in (before, after, truth))
     known, changed = (truth >= 0) & (truth < n_classes), before != after
-    masks = {"pixels": known, "changed": changed, "repaired": changed & (after == truth), "broken": changed & (before == truth),
-             "still_wrong": changed & (before != truth) & (after != truth)}
-    counts = {name: np.bincount(truth[mask & known], minlength=n_classes) for name, mask in masks.items()}
+    masks = {
+        "pixels": known,
+        "changed": changed,
+        "repaired": changed & (after == truth),
+        "broken": changed & (before == truth),
+        "still_wrong": changed & (before != truth) & (after != truth),
+    }
+    counts = {
+        name: np.bincount(truth[mask & known], minlength=n_classes) for name, mask in masks.items()
+    }
     return pd.DataFrame(counts).rename_axis("class")

@@ -1,4 +1,5 @@
 """Execute one parameterized notebook in this process: check its parameters, run it over ipc, leave no time stamps."""
+
 import json
 import os
 import shutil
@@ -38,13 +39,21 @@ def execute(notebook, output, parameters):
     known = parameters_of(notebook)
     unknown = [name for name in parameters if name not in known]
     if unknown:
-        raise ValueError(f"{Path(notebook).name}: unknown parameter {unknown[0]!r}; choose from {', '.join(known)}")
+        raise ValueError(
+            f"{Path(notebook).name}: unknown parameter {unknown[0]!r}; choose from {', '.join(known)}"
+        )
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
     try:
-        papermill.execute_notebook(str(notebook), str(partial), parameters, progress_bar=False, log_output=False,
-                                   kernel_manager_class=IpcKernelManager)
+        papermill.execute_notebook(
+            str(notebook),
+            str(partial),
+            parameters,
+            progress_bar=False,
+            log_output=False,
+            kernel_manager_class=IpcKernelManager,
+        )
         nbformat.write(without_times(nbformat.read(partial, 4)), partial)
         os.replace(partial, output)
     except PapermillExecutionError as error:
@@ -57,14 +66,22 @@ def execute(notebook, output, parameters):
 
 def without_times(notebook):
     """The executed notebook without time stamps, paths of this machine and other traces of when and where it ran."""
-    notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata}
+    notebook.metadata = {
+        key: notebook.metadata[key]
+        for key in ("kernelspec", "language_info")
+        if key in notebook.metadata
+    }
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = {"tags": tags} if tags else {}
         if "injected-parameters" in tags:
-            cell.id = "injected-parameters"             # papermill draws one at random
-        if "outputs" in cell:                           # a slider without its kernel; the figure beside it stays
-            cell.outputs = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+            cell.id = "injected-parameters"  # papermill draws one at random
+        if "outputs" in cell:  # a slider without its kernel; the figure beside it stays
+            cell.outputs = [
+                o
+                for o in cell.outputs
+                if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
+            ]
     return notebook
 
 

@@ -1,4 +1,5 @@
 """Every constant: datasets and backbones, as published and our own, recipes, the grid of k. Nothing here computes."""
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,14 +16,14 @@ class Preset:
     name: str
     title: str
     classes: tuple
-    counts: dict                       # split -> number of images; the first ones in path order
+    counts: dict  # split -> number of images; the first ones in path order
     backbone: str
     ignore_label: int = 255
     label_size: int = 256
-    painted: str | None = None         # the family of scenes/, None for image files
+    painted: str | None = None  # the family of scenes/, None for image files
     folders: tuple = (("train", "real/train"), ("validation", "ddpm"), ("test", "real/test"))
-    skip: tuple = ()                   # ((split, images to skip first), ...)
-    epochs: int = 100                  # at most; the published number
+    skip: tuple = ()  # ((split, images to skip first), ...)
+    epochs: int = 100  # at most; the published number
 
     @property
     def n_classes(self):
@@ -42,47 +43,124 @@ def _counts(train, validation, test):
 
 
 _PUBLISHED = (
-    Preset("bedroom_28", "LSUN-Bedroom", _names(
-        "background, bed, bed footboard, bed headboard, bed side rail, carpet, ceiling, chandelier / ceiling fan blade, "
-        "curtain, cushion, floor, table/nightstand/dresser, table top, picture / mirror, pillow, lamp column, lamp shade, "
-        "wall, window, curtain rod, window frame, chair, picture / mirror frame, plinth, door / door frame, pouf, wardrobe, "
-        "plant, table staff"), _counts(40, 40, 20), "lsun_bedroom", ignore_label=0),
-    Preset("ffhq_34", "FFHQ-256", _names(
-        "background, head, cheek, chin, ear, ear helix, ear lobule, eye bottom lid, eyelashes, iris, pupil, sclera, "
-        "tear duct, eye top lid, eyebrow, forehead, frown, hair, sideburns, jaw, moustache, inferior lip, oral commissure, "
-        "superior lip, teeth, neck, nose, ala of nose, nose bridge, nose tip, nostril, philtrum, temple, wrinkles"),
-        _counts(20, 20, 20), "ffhq"),
-    Preset("cat_15", "LSUN-Cat", _names(
-        "background, back, belly, chest, leg, paw, head, ear, eye, mouth, tongue, nose, tail, whiskers, neck"),
-        _counts(30, 30, 20), "lsun_cat"),
-    Preset("horse_21", "LSUN-Horse", _names(
-        "background, person, back, barrel, bridle, chest, ear, eye, forelock, head, hoof, leg, mane, muzzle, neck, nostril, "
-        "tail, thigh, saddle, shoulder, leg protection"), _counts(30, 30, 30), "lsun_horse"),
-    Preset("celeba_19", "CelebA", _names(      # eye_g and u_lip have no training pixel: its ceiling is 89.5 %
-        "background, cloth, ear_r, eye_g, hair, hat, l_brow, l_ear, l_eye, l_lip, mouth, neck, neck_l, nose, r_brow, r_ear, "
-        "r_eye, skin, u_lip"), _counts(20, 0, 500), "ffhq"),
-    Preset("ade_bedroom_30", "ADE-Bedroom", _names(
-        "wall, bed, floor, table, lamp, ceiling, painting, windowpane, pillow, curtain, cushion, door, chair, cabinet, "
-        "chest, mirror, rug, armchair, book, sconce, plant, wardrobe, clock, light, flower, vase, fan, box, shelf, "
-        "television"), _counts(50, 36, 650), "lsun_bedroom",       # validation: the 36 training images not trained on
-        folders=(("train", "real/train"), ("validation", "real/train"), ("test", "real/test")), skip=(("validation", 50),)),
+    Preset(
+        "bedroom_28",
+        "LSUN-Bedroom",
+        _names(
+            "background, bed, bed footboard, bed headboard, bed side rail, carpet, ceiling, chandelier / ceiling fan blade, "
+            "curtain, cushion, floor, table/nightstand/dresser, table top, picture / mirror, pillow, lamp column, lamp shade, "
+            "wall, window, curtain rod, window frame, chair, picture / mirror frame, plinth, door / door frame, pouf, wardrobe, "
+            "plant, table staff"
+        ),
+        _counts(40, 40, 20),
+        "lsun_bedroom",
+        ignore_label=0,
+    ),
+    Preset(
+        "ffhq_34",
+        "FFHQ-256",
+        _names(
+            "background, head, cheek, chin, ear, ear helix, ear lobule, eye bottom lid, eyelashes, iris, pupil, sclera, "
+            "tear duct, eye top lid, eyebrow, forehead, frown, hair, sideburns, jaw, moustache, inferior lip, oral commissure, "
+            "superior lip, teeth, neck, nose, ala of nose, nose bridge, nose tip, nostril, philtrum, temple, wrinkles"
+        ),
+        _counts(20, 20, 20),
+        "ffhq",
+    ),
+    Preset(
+        "cat_15",
+        "LSUN-Cat",
+        _names(
+            "background, back, belly, chest, leg, paw, head, ear, eye, mouth, tongue, nose, tail, whiskers, neck"
+        ),
+        _counts(30, 30, 20),
+        "lsun_cat",
+    ),
+    Preset(
+        "horse_21",
+        "LSUN-Horse",
+        _names(
+            "background, person, back, barrel, bridle, chest, ear, eye, forelock, head, hoof, leg, mane, muzzle, neck, nostril, "
+            "tail, thigh, saddle, shoulder, leg protection"
+        ),
+        _counts(30, 30, 30),
+        "lsun_horse",
+    ),
+    Preset(
+        "celeba_19",
+        "CelebA",
+        _names(  # eye_g and u_lip have no training pixel: its ceiling is 89.5 %
+            "background, cloth, ear_r, eye_g, hair, hat, l_brow, l_ear, l_eye, l_lip, mouth, neck, neck_l, nose, r_brow, r_ear, "
+            "r_eye, skin, u_lip"
+        ),
+        _counts(20, 0, 500),
+        "ffhq",
+    ),
+    Preset(
+        "ade_bedroom_30",
+        "ADE-Bedroom",
+        _names(
+            "wall, bed, floor, table, lamp, ceiling, painting, windowpane, pillow, curtain, cushion, door, chair, cabinet, "
+            "chest, mirror, rug, armchair, book, sconce, plant, wardrobe, clock, light, flower, vase, fan, box, shelf, "
+            "television"
+        ),
+        _counts(50, 36, 650),
+        "lsun_bedroom",  # validation: the 36 training images not trained on
+        folders=(("train", "real/train"), ("validation", "real/train"), ("test", "real/test")),
+        skip=(("validation", 50),),
+    ),
 )
 
 _MINI = (
-    Preset("mini_bedroom", "Mini-Bedroom", _names(
-        "clutter, wall, floor, ceiling, bed, headboard, pillow, window, curtain, lamp, picture, nightstand, door"),
-        _counts(40, 20, 20), "mini", ignore_label=0, label_size=64, painted="bedroom"),
-    Preset("mini_ffhq", "Mini-FFHQ", _names(
-        "background, skin, hair, brow, eye, nose, mouth, ear, neck, cloth"),
-        _counts(20, 20, 20), "mini", label_size=64, painted="ffhq"),
-    Preset("mini_cat", "Mini-Cat", _names(
-        "background, back, belly, leg, paw, head, ear, eye, nose, tail"),
-        _counts(30, 20, 20), "mini", label_size=64, painted="cat"),
-    Preset("mini_horse", "Mini-Horse", _names(
-        "background, head, ear, mane, neck, barrel, leg, hoof, tail, saddle, person"),
-        _counts(30, 20, 30), "mini", label_size=64, painted="horse"),
-    Preset("mini_smoke", "Smoke", ("background", "front", "body", "rider"),
-           _counts(4, 3, 3), "mini", label_size=64, painted="smoke", epochs=1),
+    Preset(
+        "mini_bedroom",
+        "Mini-Bedroom",
+        _names(
+            "clutter, wall, floor, ceiling, bed, headboard, pillow, window, curtain, lamp, picture, nightstand, door"
+        ),
+        _counts(40, 20, 20),
+        "mini",
+        ignore_label=0,
+        label_size=64,
+        painted="bedroom",
+    ),
+    Preset(
+        "mini_ffhq",
+        "Mini-FFHQ",
+        _names("background, skin, hair, brow, eye, nose, mouth, ear, neck, cloth"),
+        _counts(20, 20, 20),
+        "mini",
+        label_size=64,
+        painted="ffhq",
+    ),
+    Preset(
+        "mini_cat",
+        "Mini-Cat",
+        _names("background, back, belly, leg, paw, head, ear, eye, nose, tail"),
+        _counts(30, 20, 20),
+        "mini",
+        label_size=64,
+        painted="cat",
+    ),
+    Preset(
+        "mini_horse",
+        "Mini-Horse",
+        _names("background, head, ear, mane, neck, barrel, leg, hoof, tail, saddle, person"),
+        _counts(30, 20, 30),
+        "mini",
+        label_size=64,
+        painted="horse",
+    ),
+    Preset(
+        "mini_smoke",
+        "Smoke",
+        ("background", "front", "body", "rider"),
+        _counts(4, 3, 3),
+        "mini",
+        label_size=64,
+        painted="smoke",
+        epochs=1,
+    ),
 )
 
 DATASETS = {preset.name: preset for preset in _PUBLISHED + _MINI}
@@ -90,25 +168,57 @@ MINI = tuple(preset.name for preset in _MINI[:4])
 PAPER = tuple(preset.name for preset in _PUBLISHED[:4])
 
 _ADM_256 = dict(
-    image_size=256, num_channels=256, num_res_blocks=2, num_head_channels=64, attention_resolutions="32,16,8",
-    class_cond=False, learn_sigma=True, diffusion_steps=1000, noise_schedule="linear", resblock_updown=True,
-    use_scale_shift_norm=True, dropout=0.1)
+    image_size=256,
+    num_channels=256,
+    num_res_blocks=2,
+    num_head_channels=64,
+    attention_resolutions="32,16,8",
+    class_cond=False,
+    learn_sigma=True,
+    diffusion_steps=1000,
+    noise_schedule="linear",
+    resblock_updown=True,
+    use_scale_shift_norm=True,
+    dropout=0.1,
+)
 MINI_FLAGS = dict(
-    image_size=64, num_channels=32, channel_mult="1,2,3,4", num_res_blocks=1, num_head_channels=32,
-    attention_resolutions="16,8", class_cond=False, learn_sigma=False, diffusion_steps=1000, noise_schedule="linear",
-    resblock_updown=True, use_scale_shift_norm=True)
+    image_size=64,
+    num_channels=32,
+    channel_mult="1,2,3,4",
+    num_res_blocks=1,
+    num_head_channels=32,
+    attention_resolutions="16,8",
+    class_cond=False,
+    learn_sigma=False,
+    diffusion_steps=1000,
+    noise_schedule="linear",
+    resblock_updown=True,
+    use_scale_shift_norm=True,
+)
 
 
 def _official(name, *more):
     """An official 256 px checkpoint, with the published choice of steps and decoder blocks."""
     urls = [*(base + f"{name}.pt" for base in more), _YANDEX + f"models/ddpm_checkpoints/{name}.pt"]
-    return dict(flags=_ADM_256, checkpoint=f"{name}.pt", steps=[50, 150, 250], blocks=[5, 6, 7, 8, 12], urls=urls)
+    return dict(
+        flags=_ADM_256,
+        checkpoint=f"{name}.pt",
+        steps=[50, 150, 250],
+        blocks=[5, 6, 7, 8, 12],
+        urls=urls,
+    )
 
 
 def _shipped(name, images, sha256):
     """A 64 px network in weights/ (see its README.md), which saw so many images in its training."""
-    return dict(flags=MINI_FLAGS, checkpoint=str(Path(__file__).parent / "weights" / f"{name}.safetensors"), images=images,
-                steps=[50, 150, 250], blocks=[2, 3, 4, 5, 6], sha256=sha256)
+    return dict(
+        flags=MINI_FLAGS,
+        checkpoint=str(Path(__file__).parent / "weights" / f"{name}.safetensors"),
+        images=images,
+        steps=[50, 150, 250],
+        blocks=[2, 3, 4, 5, 6],
+        sha256=sha256,
+    )
 
 
 BACKBONES = {
@@ -116,11 +226,18 @@ BACKBONES = {
     "ffhq": _official("ffhq"),
     "lsun_cat": _official("lsun_cat", _BLOB),
     "lsun_horse": _official("lsun_horse", _BLOB),
-    "mini": _shipped("mini", 140_800, "f7a336f8b49bd1d05db7874a3ca2fa76a7ac75e5f6d8bf76c76f30499861fcd3"),
-    "photo": _shipped("photo", 187_800, "50905f43633fe68e9a58da070412269ec7acae66ebd2db36d952634d52a8ed79"),
+    "mini": _shipped(
+        "mini", 140_800, "f7a336f8b49bd1d05db7874a3ca2fa76a7ac75e5f6d8bf76c76f30499861fcd3"
+    ),
+    "photo": _shipped(
+        "photo", 187_800, "50905f43633fe68e9a58da070412269ec7acae66ebd2db36d952634d52a8ed79"
+    ),
 }
 
-KS = (0.0, *(2 ** (i / 2) for i in range(-4, 13)))         # 0, 0.25, ... 64: among these a validation split chooses k
+KS = (
+    0.0,
+    *(2 ** (i / 2) for i in range(-4, 13)),
+)  # 0, 0.25, ... 64: among these a validation split chooses k
 
 RECIPES = {
     # Baranchuk et al.: batches of 64 pixels; from epoch index 4 on a member stops when the loss of a single batch has
@@ -128,7 +245,16 @@ RECIPES = {
     "published": dict(batch=64, optimiser="Adam", rate=1e-3, patience=50, patient_from=4),
     # chosen on validation splits of the mini datasets (02b): a pool of pixels that favours rare classes (a class of m pixels is
     # drawn m ** 0.5 times as often as one of 1), its 256 principal components, half whitened, one cycle of the learning rate
-    "tuned": dict(batch=256, optimiser="AdamW", rate=8e-3, steps=800, pool=60_000, balance=0.5, components=256, whitening=0.5),
+    "tuned": dict(
+        batch=256,
+        optimiser="AdamW",
+        rate=8e-3,
+        steps=800,
+        pool=60_000,
+        balance=0.5,
+        components=256,
+        whitening=0.5,
+    ),
 }
 
 

@@ -1,4 +1,5 @@
 """Training a small unconditional DDPM: guided-diffusion's network and loss, EMA weights, resumable to the step."""
+
 import io
 import os
 import tarfile
@@ -17,7 +18,10 @@ from .diffusion import create, native_bfloat16
 def painted_images(n_per_family, families):
     """uint8 [n, 64, 64, 3]: scenes of the split "pretrain", which no dataset uses; families take turns."""
     from .scenes import paint
-    return np.stack([paint(family, "pretrain", i)[0] for i in range(n_per_family) for family in families])
+
+    return np.stack(
+        [paint(family, "pretrain", i)[0] for i in range(n_per_family) for family in families]
+    )
 
 
 def images_of(sources, size, families, n_per_family):
@@ -36,7 +40,10 @@ def photographs(source, size=64):
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such folder or archive of images")
     try:
-        images = [_resized(image, size) for image in (_folder(source) if source.is_dir() else _archive(source))]
+        images = [
+            _resized(image, size)
+            for image in (_folder(source) if source.is_dir() else _archive(source))
+        ]
     except tarfile.TarError as error:
         raise ValueError(f"{source}: not a readable archive ({error})") from None
     if not images:
@@ -45,18 +52,38 @@ def photographs(source, size=64):
 
 
 def _folder(source):
-    for path in sorted((path for path in source.rglob("*") if path.suffix.lower() in IMAGES), key=str):
+    for path in sorted(
+        (path for path in source.rglob("*") if path.suffix.lower() in IMAGES), key=str
+    ):
         yield read_image(path)
 
 
 def _archive(source):
     with tarfile.open(source) as tar:
-        for member in sorted((m for m in tar if Path(m.name).suffix.lower() in IMAGES), key=lambda m: m.name):
+        for member in sorted(
+            (m for m in tar if Path(m.name).suffix.lower() in IMAGES), key=lambda m: m.name
+        ):
             yield read_image(io.BytesIO(tar.extractfile(member).read()), f"{source}:{member.name}")
 
 
-def pretrain(flags, images, n_images, state, start=None, keep=(), minutes=None, batch=16, rate=2e-4, decay=0.9995, warmup=200,
-             seed=0, device="cpu", save_every=300.0, log_every=100, report=None):
+def pretrain(
+    flags,
+    images,
+    n_images,
+    state,
+    start=None,
+    keep=(),
+    minutes=None,
+    batch=16,
+    rate=2e-4,
+    decay=0.9995,
+    warmup=200,
+    seed=0,
+    device="cpu",
+    save_every=300.0,
+    log_every=100,
+    report=None,
+):
     """Train a U-Net with `flags` on `images` (uint8 [M, S, S, 3]) until it has seen `n_images`; returns (EMA weights, log).
 
     Everything random depends on (seed, step) alone and `state` (a file) keeps weights, EMA, optimiser and log, so a
@@ -83,7 +110,10 @@ def pretrain(flags, images, n_images, state, start=None, keep=(), minutes=None, 
     while step < n_steps:
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (step + 1) / warmup)
-        x, t, noise = (tensor.to(device) for tensor in _batch(images, batch, step, seed, diffusion.num_timesteps))
+        x, t, noise = (
+            tensor.to(device)
+            for tensor in _batch(images, batch, step, seed, diffusion.num_timesteps)
+        )
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
             loss = diffusion.training_losses(model, x, t, noise=noise)["loss"].mean()
         optimiser.zero_grad(set_to_none=True)
@@ -123,7 +153,7 @@ def _batch(images, batch, step, seed, n_timesteps):
     if len(images) < batch:
         raise ValueError(f"{len(images)} images are fewer than one batch of {batch}")
     epoch, place = divmod(step * batch, len(images) - len(images) % batch)
-    order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))[place:place + batch]
+    order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))[place : place + batch]
     rng = np.random.default_rng([seed, 1, step])
     x = images[order].astype(np.float32) / 127.5 - 1
     mirrored = rng.random(batch) < 0.5
@@ -135,10 +165,17 @@ def _batch(images, batch, step, seed, n_timesteps):
 
 def _resized(image, size):
     """uint8 [size, size, 3] of a square image."""
-    return ((to_input(image, size).permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+    return (
+        ((to_input(image, size).permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+    )
 
 
 def _save_state(path, model, ema, optimiser, step, log):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(model=model.state_dict(), ema=ema, optimiser=optimiser.state_dict(), step=step, log=log), f"{path}.tmp")
+    torch.save(
+        dict(
+            model=model.state_dict(), ema=ema, optimiser=optimiser.state_dict(), step=step, log=log
+        ),
+        f"{path}.tmp",
+    )
     os.replace(f"{path}.tmp", path)

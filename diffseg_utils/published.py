@@ -1,10 +1,15 @@
 """Reads pixel classifiers that the published code trained: model_0.pth, model_1.pth, ... of one folder."""
+
 import re
 from pathlib import Path
 
 import torch
 
-LAYERS = (("0", "2"), ("3", "5"), ("6", None))      # the published Sequential: a linear layer and its batch norm, three times
+LAYERS = (
+    ("0", "2"),
+    ("3", "5"),
+    ("6", None),
+)  # the published Sequential: a linear layer and its batch norm, three times
 NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "var": "running_var"}
 
 
@@ -17,8 +22,10 @@ def read_published(source):
     members = [_published_member(file) for file in files]
     for file, member in zip(files, members):
         if _layers(member) != _layers(members[0]):
-            raise ValueError(f"{file}: {_layers(member)}, but {files[0].name} has {_layers(members[0])}; "
-                             "the members of an ensemble have one shape")
+            raise ValueError(
+                f"{file}: {_layers(member)}, but {files[0].name} has {_layers(members[0])}; "
+                "the members of an ensemble have one shape"
+            )
     return {name: torch.stack([member[name] for member in members]) for name in members[0]}
 
 
@@ -28,15 +35,21 @@ def _published_files(source):
     if folder is None or folder.is_file():
         files = [Path(file) for file in ([folder] if folder else source)]
         if not files:
-            raise ValueError("an empty list of classifier files; name at least one model_<number>.pth")
+            raise ValueError(
+                "an empty list of classifier files; name at least one model_<number>.pth"
+            )
         return files
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of pixel classifiers")
     numbered = {file: re.fullmatch(r"model_(\d+)\.pth", file.name) for file in folder.iterdir()}
-    files = sorted((file for file in numbered if numbered[file]), key=lambda file: int(numbered[file][1]))
+    files = sorted(
+        (file for file in numbered if numbered[file]), key=lambda file: int(numbered[file][1])
+    )
     if not files:
         there = ", ".join(sorted(file.name for file in numbered)[:3]) or "nothing"
-        raise FileNotFoundError(f"{folder}: no classifiers model_0.pth, model_1.pth, ... in it; it holds {there}")
+        raise FileNotFoundError(
+            f"{folder}: no classifiers model_0.pth, model_1.pth, ... in it; it holds {there}"
+        )
     return files
 
 
@@ -45,16 +58,23 @@ def _published_member(file):
     state = _load(file)
     wanted = {_key(linear, name) for linear, _ in LAYERS for name in ("weight", "bias")}
     wanted |= {_key(norm, name) for _, norm in LAYERS if norm for name in NORM.values()}
-    for problem, keys in (("missing", wanted - state.keys()), ("unexpected", state.keys() - wanted)):
+    for problem, keys in (
+        ("missing", wanted - state.keys()),
+        ("unexpected", state.keys() - wanted),
+    ):
         if keys:
-            raise ValueError(f"{file}: {len(keys)} {problem} keys, such as {', '.join(sorted(keys)[:3])}; a published "
-                             f"classifier has {len(wanted)} tensors layers.{{0,2,3,5,6}}.*, with or without 'module.'")
+            raise ValueError(
+                f"{file}: {len(keys)} {problem} keys, such as {', '.join(sorted(keys)[:3])}; a published "
+                f"classifier has {len(wanted)} tensors layers.{{0,2,3,5,6}}.*, with or without 'module.'"
+            )
     member = {}
     for i, (linear, norm) in enumerate(LAYERS):
         member[f"weight{i}"] = state[_key(linear, "weight")].float().T
         member[f"bias{i}"] = state[_key(linear, "bias")].float()
         if norm:
-            member |= {f"{ours}{i}": state[_key(norm, theirs)].float() for ours, theirs in NORM.items()}
+            member |= {
+                f"{ours}{i}": state[_key(norm, theirs)].float() for ours, theirs in NORM.items()
+            }
     _check_shapes(file, member)
     return member
 
@@ -65,12 +85,16 @@ def _load(file):
         raise FileNotFoundError(f"{file}: no such classifier file")
     try:
         state = torch.load(file, "cpu", weights_only=True)
-    except Exception as error:                      # whatever a damaged or foreign file makes the unpickler raise
+    except Exception as error:  # whatever a damaged or foreign file makes the unpickler raise
         reason = (str(error) or type(error).__name__).strip().split("\n")[0][:120]
-        raise ValueError(f"{file}: not a file of plain weights ({reason}); no pickled code is executed") from None
+        raise ValueError(
+            f"{file}: not a file of plain weights ({reason}); no pickled code is executed"
+        ) from None
     state = state.get("model_state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
-        raise ValueError(f"{file}: holds no state dict of tensors, neither bare nor under 'model_state_dict'")
+        raise ValueError(
+            f"{file}: holds no state dict of tensors, neither bare nor under 'model_state_dict'"
+        )
     state = {key.removeprefix("module."): t for key, t in state.items()}
     return {key: t for key, t in state.items() if not key.endswith("num_batches_tracked")}
 
@@ -84,13 +108,17 @@ def _check_shapes(file, member):
         i = int(name[-1])
         shape = (sizes[i], sizes[i + 1]) if name.startswith("weight") else (sizes[i + 1],)
         if t.shape != shape:
-            raise ValueError(f"{file}: {name[:-1]} of linear layer {i + 1} has shape {tuple(t.shape)} where {_layers(member)} "
-                             f"need {shape}")
+            raise ValueError(
+                f"{file}: {name[:-1]} of linear layer {i + 1} has shape {tuple(t.shape)} where {_layers(member)} "
+                f"need {shape}"
+            )
 
 
 def _layers(member):
     """The shape of a member in words."""
-    return "layers " + ", ".join(" -> ".join(map(str, member[f"weight{i}"].shape)) for i in range(3))
+    return "layers " + ", ".join(
+        " -> ".join(map(str, member[f"weight{i}"].shape)) for i in range(3)
+    )
 
 
 def _key(layer, name):

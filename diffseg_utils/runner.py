@@ -1,4 +1,5 @@
 """Making runs: every stage is a notebook in a child process, every child a task of dask, on this machine or on many."""
+
 import json
 import logging
 import os
@@ -12,7 +13,18 @@ from dataclasses import asdict
 from importlib.metadata import version
 from itertools import product
 
-from .runs import FEATURES, MINUTES, STAGES, VOTING, is_done, outputs_now, parameters_of, project, stage_key, write_json
+from .runs import (
+    FEATURES,
+    MINUTES,
+    STAGES,
+    VOTING,
+    is_done,
+    outputs_now,
+    parameters_of,
+    project,
+    stage_key,
+    write_json,
+)
 
 
 def run_stage(run, stage, extra=None, threads=None, after=None):
@@ -28,8 +40,13 @@ def run_stage(run, stage, extra=None, threads=None, after=None):
     environment = {**os.environ, "DIFFSEG_PROGRESS": str(progress_file(run, stage))}
     if threads:
         environment |= {"OMP_NUM_THREADS": str(threads)}
-    child = subprocess.run([sys.executable, "-m", "diffseg_utils.notebooks", notebook, output, json.dumps(parameters)],
-                           env=environment, cwd=project(), capture_output=True, text=True)
+    child = subprocess.run(
+        [sys.executable, "-m", "diffseg_utils.notebooks", notebook, output, json.dumps(parameters)],
+        env=environment,
+        cwd=project(),
+        capture_output=True,
+        text=True,
+    )
     progress_file(run, stage).unlink(missing_ok=True)
     if child.returncode:
         raise RuntimeError(f"{run.name} {stage}: {child.stderr.strip().splitlines()[-1]}")
@@ -39,7 +56,10 @@ def run_stage(run, stage, extra=None, threads=None, after=None):
     seconds = time.monotonic() - start
     facts = run.record(stage).with_suffix(".facts.json")
     facts = json.loads(facts.read_text()) if facts.exists() else {}
-    write_json(run.record(stage), {"key": key, "outputs": outputs_now(run, stage), "seconds": seconds, "facts": facts})
+    write_json(
+        run.record(stage),
+        {"key": key, "outputs": outputs_now(run, stage), "seconds": seconds, "facts": facts},
+    )
     if stage == VOTING:
         testify(run, extra)
     return stage, seconds, "made"
@@ -52,13 +72,29 @@ def testify(run, extra):
     facts = {name: value for record in records.values() for name, value in record["facts"].items()}
     packages = ("torch", "numpy", "guided-diffusion-sdk", "papermill", "diffseg-utils")
     first = records[FEATURES]["key"]
-    used = {name: value for record in records.values() for name, value in record["key"]["parameters"].items() if name in extra}
-    write_json(run.seed_folder / "run.json", {
-        "dataset": run.dataset, "backbone": run.name.partition("@")[2] or run.preset.backbone, "seed": run.seed,
-        "recipe": run.recipe, "preset": asdict(run.preset), "parameters": used, **facts,
-        "backbone_flags": first["backbone"], "data_sha256": first["data"],
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-        "seconds": {stage: round(record["seconds"], 1) for stage, record in records.items()}, "peak_mib": peaks})
+    used = {
+        name: value
+        for record in records.values()
+        for name, value in record["key"]["parameters"].items()
+        if name in extra
+    }
+    write_json(
+        run.seed_folder / "run.json",
+        {
+            "dataset": run.dataset,
+            "backbone": run.name.partition("@")[2] or run.preset.backbone,
+            "seed": run.seed,
+            "recipe": run.recipe,
+            "preset": asdict(run.preset),
+            "parameters": used,
+            **facts,
+            "backbone_flags": first["backbone"],
+            "data_sha256": first["data"],
+            "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+            "seconds": {stage: round(record["seconds"], 1) for stage, record in records.items()},
+            "peak_mib": peaks,
+        },
+    )
 
 
 def plan(runs, stages=(VOTING,), extra=None):
@@ -67,8 +103,11 @@ def plan(runs, stages=(VOTING,), extra=None):
 
     def add(run, stage):
         before = [add(*job) for job in run.reads(stage, extra or {})]
-        jobs.setdefault(run.record(stage), (run, stage, before))      # runs share features: they do not depend on the seed
+        jobs.setdefault(
+            run.record(stage), (run, stage, before)
+        )  # runs share features: they do not depend on the seed
         return run.record(stage)
+
     for run, stage in product(runs, stages):
         add(run, stage)
     return jobs
@@ -81,17 +120,22 @@ def run_all(runs, stages=(VOTING,), *, extra=None, workers=None, scheduler=None,
     long it will still take; raises the first failure after the other runs have ended.
     """
     from distributed import Client
+
     jobs, cores = plan(runs, stages, extra), os.cpu_count() or 1
     workers = min(workers or cores, max(Counter(stage for _, stage, _ in jobs.values()).values()))
     threads = None if scheduler or "OMP_NUM_THREADS" in os.environ else max(1, cores // workers)
     minutes = sum(MINUTES[stage] for _, stage, _ in jobs.values()) / workers
-    echo(f"{len(jobs)} notebooks, {workers} at a time: up to {minutes:.0f} minutes for painted datasets, longer for photographs; "
-         "what is up to date is kept")
+    echo(
+        f"{len(jobs)} notebooks, {workers} at a time: up to {minutes:.0f} minutes for painted datasets, longer for photographs; "
+        "what is up to date is kept"
+    )
     futures = {}
     with _client(Client, workers, scheduler) as client:
         for record, (run, stage, before) in jobs.items():
             after = [futures[other] for other in before]
-            futures[record] = client.submit(run_stage, run, stage, extra, threads, after, pure=False)
+            futures[record] = client.submit(
+                run_stage, run, stage, extra, threads, after, pure=False
+            )
         _follow({jobs[record][:2]: future for record, future in futures.items()}, echo)
 
 
@@ -115,7 +159,9 @@ def _follow(jobs, echo, every=15):
             for (run, stage), part in parts.items():
                 if part:
                     echo(f"      {run.place(stage):<30}{stage:<24}{100 * part:.0f} %")
-            share = sum(MINUTES[stage] for _, stage in ended) + sum(MINUTES[stage] * part for (_, stage), part in parts.items())
+            share = sum(MINUTES[stage] for _, stage in ended) + sum(
+                MINUTES[stage] * part for (_, stage), part in parts.items()
+            )
             if share:
                 to_go = (spoke - start) * (total / share - 1)
                 echo(f"      {_clock(spoke - start)} so far, about {_clock(to_go)} to go")
@@ -140,9 +186,18 @@ def _client(client, workers, scheduler):
             yield c
         return
     from distributed import LocalCluster
+
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    with LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0",
-                      silence_logs=logging.ERROR) as cluster, client(cluster) as c:
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=":0",
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        client(cluster) as c,
+    ):
         yield c
 
 

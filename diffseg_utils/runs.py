@@ -1,4 +1,5 @@
 """A run: its folders, the parameters and code its outputs depend on, and the record that tells whether they are current."""
+
 import ast
 import hashlib
 import json
@@ -10,11 +11,21 @@ from .costs import peak_mib
 from .presets import DATASETS, RECIPES, choose
 
 PACKAGE = Path(__file__).parent
-FEATURES, TRAINING, VOTING, FIGURES = ("01_feature_extraction", "02_classifier_training", "03_voting_analysis",
-                                       "04_figure_reproduction")
+FEATURES, TRAINING, VOTING, FIGURES = (
+    "01_feature_extraction",
+    "02_classifier_training",
+    "03_voting_analysis",
+    "04_figure_reproduction",
+)
 EVIDENCE, HELPS = "03b_evidence", "03c_what_helps"
-STAGES = (FEATURES, TRAINING, VOTING)               # of one seed; the two after them read several
-MINUTES = {FEATURES: 1, TRAINING: 3, VOTING: 1, EVIDENCE: 10, HELPS: 10}      # of a painted dataset on one core
+STAGES = (FEATURES, TRAINING, VOTING)  # of one seed; the two after them read several
+MINUTES = {
+    FEATURES: 1,
+    TRAINING: 3,
+    VOTING: 1,
+    EVIDENCE: 10,
+    HELPS: 10,
+}  # of a painted dataset on one core
 
 
 def project():
@@ -22,7 +33,9 @@ def project():
     for folder in (PACKAGE.parent, Path.cwd(), *Path.cwd().parents):
         if (folder / "notebooks" / f"{FEATURES}.ipynb").exists():
             return folder
-    raise FileNotFoundError(f"no folder notebooks/ with {FEATURES}.ipynb at {Path.cwd()} or above it; run inside a clone")
+    raise FileNotFoundError(
+        f"no folder notebooks/ with {FEATURES}.ipynb at {Path.cwd()} or above it; run inside a clone"
+    )
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,11 @@ class Run:
     @property
     def backbone_used(self):
         """The backbone asked for (a relative .json counts from the project), or the preset's own."""
-        return str(self._path(self.backbone)) if self.backbone.endswith(".json") else self.backbone or self.preset.backbone
+        return (
+            str(self._path(self.backbone))
+            if self.backbone.endswith(".json")
+            else self.backbone or self.preset.backbone
+        )
 
     @property
     def name(self):
@@ -115,13 +132,30 @@ class Run:
         """The files and folders a stage leaves, its executed notebook first."""
         return {
             FEATURES: [self.folder / f"{FEATURES}.ipynb", self.big / "features"],
-            TRAINING: [self.seed_folder / f"{TRAINING}.ipynb", self.seed_folder / "history.csv",
-                       self.seed_big / "ensemble.safetensors"],
-            VOTING: [self.seed_folder / f"{VOTING}.ipynb", self.seed_folder / "scores.csv",
-                     self.seed_folder / "confusions.npz", self.seed_folder / "calibration.npz", self.seed_big / "examples.npz"],
-            EVIDENCE: [self.folder / name for name in (f"{EVIDENCE}{self.variant}.ipynb", f"evidence{self.variant}.npz",
-                                                       f"evidence{self.variant}.csv")],
-            HELPS: [self.folder / name for name in (f"{HELPS}.ipynb", "what_helps.csv", "label_budget.csv")],
+            TRAINING: [
+                self.seed_folder / f"{TRAINING}.ipynb",
+                self.seed_folder / "history.csv",
+                self.seed_big / "ensemble.safetensors",
+            ],
+            VOTING: [
+                self.seed_folder / f"{VOTING}.ipynb",
+                self.seed_folder / "scores.csv",
+                self.seed_folder / "confusions.npz",
+                self.seed_folder / "calibration.npz",
+                self.seed_big / "examples.npz",
+            ],
+            EVIDENCE: [
+                self.folder / name
+                for name in (
+                    f"{EVIDENCE}{self.variant}.ipynb",
+                    f"evidence{self.variant}.npz",
+                    f"evidence{self.variant}.csv",
+                )
+            ],
+            HELPS: [
+                self.folder / name
+                for name in (f"{HELPS}.ipynb", "what_helps.csv", "label_budget.csv")
+            ],
         }[stage]
 
     def record(self, stage):
@@ -133,14 +167,20 @@ class Run:
         """[(run, stage)] whose outputs a stage reads; extra: parameters, of which `seeds` ("0 1 2") counts here."""
         seeds = {"seeds": "0", **extra}["seeds"].split()
         return {
-            FEATURES: [], TRAINING: [(self, FEATURES)], VOTING: [(self, TRAINING)],
+            FEATURES: [],
+            TRAINING: [(self, FEATURES)],
+            VOTING: [(self, TRAINING)],
             EVIDENCE: [(replace(self, seed=int(seed)), VOTING) for seed in seeds],
             HELPS: [(replace(self, seed=0, recipe=recipe), VOTING) for recipe in RECIPES],
         }[stage]
 
     def figure(self, name):
         """Where a figure of this run is kept, without its ending: results/figures, or data/figures if it may show photographs."""
-        folder = self.results_root / "figures" if self.preset.painted else self.big.parent.parent / "figures"
+        folder = (
+            self.results_root / "figures"
+            if self.preset.painted
+            else self.big.parent.parent / "figures"
+        )
         return folder / f"{name}_{self.name}{self.variant}"
 
     def note(self, stage, **facts):
@@ -149,14 +189,21 @@ class Run:
 
 
 def pick_device(device="auto"):
-    """"auto": cuda, else mps, else cpu; ValueError when the one asked for is not there."""
+    """ "auto": cuda, else mps, else cpu; ValueError when the one asked for is not there."""
     import torch
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if device == "auto":
         return next(name for name, available in there.items() if available)
     if not there[device]:
-        raise ValueError(f"device {device!r} is not available here; choose from auto, "
-                         f"{', '.join(name for name, available in there.items() if available)}")
+        raise ValueError(
+            f"device {device!r} is not available here; choose from auto, "
+            f"{', '.join(name for name, available in there.items() if available)}"
+        )
     return device
 
 
@@ -191,32 +238,49 @@ def _files_of(room):
 
 def parameters_of(notebook):
     """{name: default} of the cell tagged `parameters` (literals only)."""
-    cells = [cell for cell in _code_cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
+    cells = [
+        cell for cell in _code_cells(notebook) if "parameters" in cell["metadata"].get("tags", [])
+    ]
     if not cells:
         raise ValueError(f"{notebook}: no cell is tagged 'parameters'")
     values = {}
-    exec("".join(cells[0]["source"]), {}, values)   # our own notebook's literals
+    exec("".join(cells[0]["source"]), {}, values)  # our own notebook's literals
     return values
 
 
 def _code_cells(notebook):
-    return [cell for cell in json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    return [
+        cell
+        for cell in json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    ]
 
 
 def stage_key(run, stage, extra):
     """Everything that a stage's outputs depend on, as plain JSON: parameters, code, checkpoint, data, what it reads."""
     from . import data, diffusion
+
     notebook = project() / "notebooks" / f"{stage}.ipynb"
     code = "\n".join("".join(cell["source"]) for cell in _code_cells(notebook))
     weights = diffusion.checkpoint_path(run.backbone_used, run.data_root)
     return {
-        "parameters": {**_identity(run, stage), **{name: extra[name] for name in extra if name in parameters_of(notebook)}},
+        "parameters": {
+            **_identity(run, stage),
+            **{name: extra[name] for name in extra if name in parameters_of(notebook)},
+        },
         "notebook": _digest(code.encode()),
-        "rooms": {f.relative_to(PACKAGE).as_posix(): _digest(f.read_bytes()) for f in sorted(rooms(code))},
-        "backbone": {k: diffusion.describe(run.backbone_used)[k] for k in ("flags", "steps", "blocks")},
+        "rooms": {
+            f.relative_to(PACKAGE).as_posix(): _digest(f.read_bytes()) for f in sorted(rooms(code))
+        },
+        "backbone": {
+            k: diffusion.describe(run.backbone_used)[k] for k in ("flags", "steps", "blocks")
+        },
         "checkpoint": _stamp(weights) if weights.exists() else None,
         "data": data.identity(run.preset, run.data_root),
-        "before": [json.loads(r.record(before).read_text())["outputs"] for r, before in run.reads(stage, extra)],
+        "before": [
+            json.loads(r.record(before).read_text())["outputs"]
+            for r, before in run.reads(stage, extra)
+        ],
     }
 
 
@@ -227,12 +291,20 @@ def is_done(run, stage, key):
     except (FileNotFoundError, json.JSONDecodeError):
         return False
     outputs = outputs_now(run, stage)
-    return record["key"] == json.loads(json.dumps(key)) and record["outputs"] == outputs and bool(outputs)
+    return (
+        record["key"] == json.loads(json.dumps(key))
+        and record["outputs"] == outputs
+        and bool(outputs)
+    )
 
 
 def _identity(run, stage):
     """The parameters that decide what a stage computes (not where it writes; features do not depend on the seed)."""
-    skip = {"data", "results"} | {FEATURES: {"seed", "recipe"}, HELPS: {"seed", "recipe"}, EVIDENCE: {"seed"}}.get(stage, set())
+    skip = {"data", "results"} | {
+        FEATURES: {"seed", "recipe"},
+        HELPS: {"seed", "recipe"},
+        EVIDENCE: {"seed"},
+    }.get(stage, set())
     return {name: value for name, value in asdict(run).items() if name not in skip}
 
 
@@ -243,7 +315,13 @@ def outputs_now(run, stage):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         if not path.exists():
             return {}
-        found.update({f.relative_to(run.results_root.parent).as_posix(): _stamp(f) for f in files if f.is_file()})
+        found.update(
+            {
+                f.relative_to(run.results_root.parent).as_posix(): _stamp(f)
+                for f in files
+                if f.is_file()
+            }
+        )
     return found
 
 
@@ -263,6 +341,7 @@ def progress(label):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         return lambda done, total: Path(file).write_text(f"{done / total:.4f}")
     from tqdm.auto import tqdm
+
     bar = tqdm(desc=label)
 
     def report(done, total):
@@ -270,4 +349,5 @@ def progress(label):
         bar.update(done - bar.n)
         if done == total:
             bar.close()
+
     return report

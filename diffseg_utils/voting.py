@@ -12,8 +12,12 @@ import torch
 def entropy(probs):
     """(1) H(i) = -sum_c q_ic log q_ic of each member, [N, *pixels], nats; 0 log 0 = 0. ValueError: under 2 dims."""
     _check(probs)
-    minus = torch.stack([(q * _log(q)).sum(0) for q in probs])  # one member at a time: no temporary as large as probs
-    return minus.clamp_(max=0).abs_()  # a probability rounded up to 1.0000001 must not make H negative
+    minus = torch.stack(
+        [(q * _log(q)).sum(0) for q in probs]
+    )  # one member at a time: no temporary as large as probs
+    return minus.clamp_(
+        max=0
+    ).abs_()  # a probability rounded up to 1.0000001 must not make H negative
 
 
 def entropy_weights(probs, k):
@@ -25,7 +29,9 @@ def majority(probs):
     """Share of the members that put each class first (a member's tie: its lowest class id); the published vote."""
     _check(probs)
     choices = torch.stack([_first(q) for q in probs])  # (N, *pixels)
-    counts = torch.zeros_like(probs[0]).scatter_add_(0, choices, torch.ones_like(choices, dtype=probs.dtype))
+    counts = torch.zeros_like(probs[0]).scatter_add_(
+        0, choices, torch.ones_like(choices, dtype=probs.dtype)
+    )
     return counts / len(probs)
 
 
@@ -60,7 +66,9 @@ def pool(probs, k=0.0, r=1.0, temperature=1.0):
     _check_number("r", r, r >= 0)
     _check_number("temperature", temperature, temperature > 0, "> 0")
     if temperature != 1:
-        probs = (probs / probs.amax(1, keepdim=True)) ** (1 / temperature)  # the top class is 1: no underflow
+        probs = (probs / probs.amax(1, keepdim=True)) ** (
+            1 / temperature
+        )  # the top class is 1: no underflow
         probs = probs / probs.sum(1, keepdim=True)
     weights = entropy_weights(probs, k) if k else probs.new_full(probs.shape[:1], 1 / len(probs))
     if r == 1:
@@ -79,14 +87,19 @@ def vote(probs, rule="entropy_weighted", **kw):
     if not callable(rule := RULES.get(rule, rule)):
         raise ValueError(f"unknown rule {rule!r}; choose from {', '.join(RULES)}")
     if strange := sorted(kw.keys() - (takes := signature(rule).parameters).keys()):
-        raise ValueError(f"rule {rule.__name__} takes no {', '.join(strange)}; it takes {', '.join(takes)}")
+        raise ValueError(
+            f"rule {rule.__name__} takes no {', '.join(strange)}; it takes {', '.join(takes)}"
+        )
     return _first(rule(probs, **kw))
 
 
 def sweep(probs, ks):
     """vote(probs, k=k) for each of ks: int64 labels [K, *pixels]. ValueError unless k >= 0."""
     share, first = majority(probs).max(0)
-    disputed, labels = share < 1, first.repeat(len(ks), *[1] * first.ndim)  # weights overrule no unanimous members
+    disputed, labels = (
+        share < 1,
+        first.repeat(len(ks), *[1] * first.ndim),
+    )  # weights overrule no unanimous members
     uncertainty = entropy(probs := probs[:, :, disputed])
     for row, k in zip(labels, ks):
         row[disputed] = _first(_mix(_weights(uncertainty, float(k)), probs))
@@ -107,7 +120,9 @@ def image_uncertainty(probs, top=0.1):
 
 def _check(probs):
     if probs.ndim < 2 or 0 in probs.shape[:2] or not probs.is_floating_point():
-        raise ValueError(f"probs must be floats [members, classes, *pixels], not {probs.dtype} {list(probs.shape)}")
+        raise ValueError(
+            f"probs must be floats [members, classes, *pixels], not {probs.dtype} {list(probs.shape)}"
+        )
 
 
 def _check_number(name, value, ok, bounds=">= 0"):
@@ -122,7 +137,9 @@ def _log(q):
 
 def _weights(uncertainty, k):
     _check_number("k", k, k >= 0)
-    excess = uncertainty - uncertainty.amin(0)  # softmax is blind to the shift; for large k the digits are not
+    excess = uncertainty - uncertainty.amin(
+        0
+    )  # softmax is blind to the shift; for large k the digits are not
     return torch.softmax(torch.where(excess > 0, -k * excess, 0.0), 0)  # where: inf * 0 is 0
 
 
@@ -138,9 +155,14 @@ def _mix(weights, terms):
 def _log_power_mean(weights, probs, r):
     if r >= 5e-3:
         r = min(r, 1e30)  # beyond: the maximum, to the last digit
-        return torch.logsumexp(torch.stack([w.log() + r * _log(q) for w, q in zip(weights, probs)]), 0) / r
+        return (
+            torch.logsumexp(torch.stack([w.log() + r * _log(q) for w, q in zip(weights, probs)]), 0)
+            / r
+        )
     center = _mix(weights, map(_log, probs))  # the limit r = 0
-    beside = (torch.expm1(r * (_log(q) - center)) for q in probs)  # q^r is nearly 1: its difference keeps the digits
+    beside = (
+        torch.expm1(r * (_log(q) - center)) for q in probs
+    )  # q^r is nearly 1: its difference keeps the digits
     return center if r < 1e-30 else center + torch.log1p(_mix(weights, beside)) / r
 
 

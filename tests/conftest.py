@@ -1,9 +1,12 @@
 """What several test files share: one thread, the small U-Net of the goldens, and real material that may lie beside the clone."""
+
 import json
 import os
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"                 # of kernels, too: several processes, whose threads would wait for each other
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # of kernels, too: several processes, whose threads would wait for each other
+)
 
 import pytest
 import torch
@@ -14,7 +17,9 @@ from diffseg_utils.__main__ import main
 from diffseg_utils.diffusion import create, load_backbone
 
 PUBLISHED_SMALL = Path(__file__).parent / "fixtures" / "published_small"
-BESIDE = Path(__file__).parents[2] / "shared"       # no part of the project; tests that use it are skipped where it is not
+BESIDE = (
+    Path(__file__).parents[2] / "shared"
+)  # no part of the project; tests that use it are skipped where it is not
 
 
 def pytest_collection_modifyitems(items):
@@ -30,10 +35,12 @@ def diffseg(*arguments):
 @pytest.fixture(scope="session")
 def beside():
     """beside("goldens"): that path, or the test is skipped."""
+
     def find(name):
         if not (BESIDE / name).exists():
             pytest.skip(f"{name} does not lie beside this clone")
         return BESIDE / name
+
     return find
 
 

@@ -2,6 +2,7 @@
 
 Baranchuk et al., "Label-Efficient Semantic Segmentation with Diffusion Models": one image, one step, one classifier at a time.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,14 +14,19 @@ def pixel_features(unet, diffusion, image, steps, blocks, draw_noise, size):
     for step in steps:
         t = torch.tensor([step])
         outputs = block_outputs(unet, diffusion.q_sample(image, t, noise=draw_noise()), t)
-        features += [F.interpolate(outputs[b], size=(size, size), mode="bilinear")[0] for b in blocks]
+        features += [
+            F.interpolate(outputs[b], size=(size, size), mode="bilinear")[0] for b in blocks
+        ]
     return torch.cat(features)
 
 
 def block_outputs(unet, noised, t):
     """What every decoder block returns for a noised image."""
     outputs = []
-    hooks = [block.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for block in unet.output_blocks]
+    hooks = [
+        block.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+        for block in unet.output_blocks
+    ]
     with torch.no_grad():
         unet(noised, t)
     for hook in hooks:
@@ -31,9 +37,15 @@ def block_outputs(unet, noised, t):
 def classifier(n_features, widths, n_classes):
     """One pixel classifier."""
     h1, h2 = widths
-    return nn.Sequential(nn.Linear(n_features, h1), nn.ReLU(), nn.BatchNorm1d(h1),
-                         nn.Linear(h1, h2), nn.ReLU(), nn.BatchNorm1d(h2),
-                         nn.Linear(h2, n_classes))
+    return nn.Sequential(
+        nn.Linear(n_features, h1),
+        nn.ReLU(),
+        nn.BatchNorm1d(h1),
+        nn.Linear(h1, h2),
+        nn.ReLU(),
+        nn.BatchNorm1d(h2),
+        nn.Linear(h2, n_classes),
+    )
 
 
 def train(net, x, y, shuffle, epochs=100, batch=64):
@@ -43,8 +55,8 @@ def train(net, x, y, shuffle, epochs=100, batch=64):
     losses, best_loss, break_count = [], 10_000_000, 0
     for epoch in range(epochs):
         order = shuffle(epoch)
-        for start in range(0, len(y) - batch + 1, batch):                   # drop_last
-            chosen = order[start:start + batch]
+        for start in range(0, len(y) - batch + 1, batch):  # drop_last
+            chosen = order[start : start + batch]
             optimizer.zero_grad()
             loss = nn.CrossEntropyLoss()(net(x[chosen]), y[chosen])
             loss.backward()
@@ -70,7 +82,7 @@ def uncertainty(logits):
     """Mean Jensen-Shannon divergence of the 10 % most disputed pixels of one image [N, P, C]."""
     q = logits.softmax(-1)
     divergence = entropy(q.mean(0)) - entropy(q).mean(0)
-    return divergence.sort().values[-int(len(divergence) / 10):].mean().item()
+    return divergence.sort().values[-int(len(divergence) / 10) :].mean().item()
 
 
 def entropy(q):

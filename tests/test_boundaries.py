@@ -15,20 +15,19 @@ def drawn(*rows):
     return np.array([[int(c) if c.isdigit() else 255 for c in row] for row in rows])
 
 
-SQUARE = drawn("000000000",
-               "011111110",
-               "011111110",
-               "011111110",
-               "011111110",
-               "011111110",
-               "000000000")
+SQUARE = drawn(
+    "000000000", "011111110", "011111110", "011111110", "011111110", "011111110", "000000000"
+)
 
 
 @st.composite
 def label_maps(draw):
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     rows, columns, zoom = draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.integers(1, 4))
-    return [np.kron(rng.choice(ids, (rows, columns)), np.ones((zoom, zoom), int)) for ids in ([0, 1, 2], [0, 1, 2, 255])]
+    return [
+        np.kron(rng.choice(ids, (rows, columns)), np.ones((zoom, zoom), int))
+        for ids in ([0, 1, 2], [0, 1, 2, 255])
+    ]
 
 
 def region(label, c, width):
@@ -61,7 +60,9 @@ def test_ignored_truth_is_left_out():
     truth[:, :4] = 255
     assert boundary_confusion(SQUARE, truth, 2).sum() == 7 * 5
     assert boundary_confusion(SQUARE, SQUARE, 2, ignore_label=0).sum() == 7 * 5
-    assert mean_iou(boundary_confusion(SQUARE, SQUARE, 2, ignore_label=0), (0, 2)) == pytest.approx(100)
+    assert mean_iou(boundary_confusion(SQUARE, SQUARE, 2, ignore_label=0), (0, 2)) == pytest.approx(
+        100
+    )
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
@@ -69,7 +70,9 @@ def test_ignored_truth_is_left_out():
 def test_boundary_iou_equals_plain_erosion(maps, distance):
     prediction, truth = maps
     width, known = max(1, round(distance * np.hypot(*truth.shape))), truth < 255
-    regions = [(region(prediction, c, width) & known, region(truth, c, width) & known) for c in range(3)]
+    regions = [
+        (region(prediction, c, width) & known, region(truth, c, width) & known) for c in range(3)
+    ]
     wanted = [(p & t).sum() / max((p | t).sum(), 1) for p, t in regions]
     counts = boundary_confusion(torch.tensor(prediction), truth.astype(np.uint8), 3, 255, distance)
     assert iou(counts, (255, 3))[:3] == pytest.approx(wanted)
@@ -86,7 +89,11 @@ def test_trimap_by_hand():
     label = drawn("00001111") * np.ones((3, 1), int)
     masks = trimap(torch.tensor(label), [1, 2, np.inf])
     assert masks.dtype == bool and masks.shape == (3, 3, 8)
-    assert masks[:, 1].astype(int).tolist() == [[0, 0, 0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1, 0, 0], [1] * 8]
+    assert masks[:, 1].astype(int).tolist() == [
+        [0, 0, 0, 1, 1, 0, 0, 0],
+        [0, 0, 1, 1, 1, 1, 0, 0],
+        [1] * 8,
+    ]
     assert (trimap(label.T, [2])[0] == masks[1].T).all()
     # beside the edge: (0, 0), (0, 1), (1, 0); one step away three more; diagonally two more; (2, 2) is sqrt 5 away
     assert trimap(drawn("100", "000", "000"), [1, 1.2, 1.5]).sum((1, 2)).tolist() == [3, 6, 8]
@@ -99,13 +106,19 @@ def test_no_edge_no_band():
 def test_boundary_length_and_fragments_by_hand():
     assert boundary_length(SQUARE) == 2 * (7 + 5)
     assert fragments(SQUARE) == 2
-    ragged = drawn("0110",
-                   "1001",  # ones touch only at corners, zeros only in the middle row
-                   "2222")
+    ragged = drawn(
+        "0110",
+        "1001",  # ones touch only at corners, zeros only in the middle row
+        "2222",
+    )
     # 2 + 2 pairs across columns; all four columns change from the first row to the second, and to the third
     assert boundary_length(ragged.astype(np.uint8)) == 4 + 4 + 4
     assert fragments(torch.tensor(ragged)) == 7
-    assert boundary_length(drawn("07")) == 1 and fragments(drawn("7")) == 1 and boundary_length(drawn("7")) == 0
+    assert (
+        boundary_length(drawn("07")) == 1
+        and fragments(drawn("7")) == 1
+        and boundary_length(drawn("7")) == 0
+    )
 
 
 def test_steps_of_unsigned_ids_are_counted():

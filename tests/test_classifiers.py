@@ -1,4 +1,5 @@
 """Pixel classifiers: prediction from native maps, training against a plain loop, resuming, files of the published code."""
+
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,13 @@ def random_ensemble(n_members=3, n_features=9, n_classes=5, widths=(16, 8)):
     with torch.no_grad():
         for i, (name, t) in enumerate(ensemble.state_dict().items()):
             z = normal(*t.shape, seed=i)
-            t.copy_(z.abs() + 0.5 if name.startswith("var") else z / t.shape[1] ** 0.5 if name.startswith("weight") else z)
+            t.copy_(
+                z.abs() + 0.5
+                if name.startswith("var")
+                else z / t.shape[1] ** 0.5
+                if name.startswith("weight")
+                else z
+            )
     return ensemble.eval()
 
 
@@ -35,7 +42,9 @@ def random_maps(n_images=2, dtype=torch.float32):
 
 def as_sequential(ensemble, member):
     """The member as a published classifier."""
-    net = oracle.classifier(ensemble.n_features, ensemble.widths, ensemble.n_classes).to(ensemble.weight0)
+    net = oracle.classifier(ensemble.n_features, ensemble.widths, ensemble.n_classes).to(
+        ensemble.weight0
+    )
     t = {name: value[member] for name, value in ensemble.state_dict().items()}
     with torch.no_grad():
         for i, (linear, norm) in enumerate(((0, 2), (3, 5), (6, None))):
@@ -59,14 +68,22 @@ def assert_same_member(ensemble, member, net, **tolerance):
 
 # ---- prediction -------------------------------------------------------------------------------------------------------
 
+
 def test_a_member_is_the_published_sequential():
     ensemble, x = random_ensemble(), normal(50, 9)
     for member in range(3):
-        assert_close(ensemble.member_logits(x)[member], as_sequential(ensemble, member)(x), atol=1e-5, rtol=1e-5)
+        assert_close(
+            ensemble.member_logits(x)[member],
+            as_sequential(ensemble, member)(x),
+            atol=1e-5,
+            rtol=1e-5,
+        )
 
 
 @pytest.mark.parametrize("n_members", [1, 10])
-@pytest.mark.parametrize("size", [6, 8, 16, 37, 64, 70])        # below, equal to, above the maps; 32 rows are a band
+@pytest.mark.parametrize(
+    "size", [6, 8, 16, 37, 64, 70]
+)  # below, equal to, above the maps; 32 rows are a band
 def test_probabilities_from_native_maps_equal_the_published_way(size, n_members):
     maps, ensemble = random_maps(), random_ensemble(n_members)
     for image in range(2):
@@ -82,7 +99,12 @@ def test_a_band_of_rows_is_that_part_of_the_image(size):
     maps, ensemble = random_maps(dtype=torch.float16), random_ensemble()
     whole = ensemble.probabilities(maps, 1, size)
     for rows in ((0, 1), (3, 8), (size - 2, size), (0, size)):
-        assert_close(ensemble.probabilities(maps, 1, size, rows), whole[:, :, rows[0]:rows[1]], atol=1e-5, rtol=0)
+        assert_close(
+            ensemble.probabilities(maps, 1, size, rows),
+            whole[:, :, rows[0] : rows[1]],
+            atol=1e-5,
+            rtol=0,
+        )
 
 
 def test_wrong_rows_and_wrong_maps_are_refused():
@@ -95,15 +117,26 @@ def test_wrong_rows_and_wrong_maps_are_refused():
 
 
 def test_widths_and_initial_weights_as_published():
-    assert [published_widths(c) for c in (2, 29, 30, 34)] == [(128, 32), (128, 32), (256, 128), (256, 128)]
+    assert [published_widths(c) for c in (2, 29, 30, 34)] == [
+        (128, 32),
+        (128, 32),
+        (256, 128),
+        (256, 128),
+    ]
     ensemble = PixelEnsemble(4, 300, 34, generator=torch.Generator().manual_seed(0))
-    assert (ensemble.n_members, ensemble.n_features, ensemble.n_classes, ensemble.widths) == (4, 300, 34, (256, 128))
+    assert (ensemble.n_members, ensemble.n_features, ensemble.n_classes, ensemble.widths) == (
+        4,
+        300,
+        34,
+        (256, 128),
+    )
     for i in range(3):
         assert getattr(ensemble, f"weight{i}").std().item() == pytest.approx(0.02, rel=0.02)
         assert not getattr(ensemble, f"bias{i}").any()
 
 
 # ---- files ------------------------------------------------------------------------------------------------------------
+
 
 def test_save_and_load(tmp_path):
     ensemble = random_ensemble()
@@ -116,7 +149,10 @@ def test_save_and_load(tmp_path):
 
 def test_files_that_hold_no_ensemble(tmp_path):
     path = tmp_path / "ensemble.safetensors"
-    with pytest.raises(FileNotFoundError, match=r"ensemble\.safetensors: no classifiers here; run 02_classifier_training"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"ensemble\.safetensors: no classifiers here; run 02_classifier_training",
+    ):
         PixelEnsemble.load(path)
     random_ensemble().save(path)
     path.write_bytes(path.read_bytes()[:-5])
@@ -159,17 +195,24 @@ def refusal(source, error=ValueError):
 
 def test_published_files_that_are_not_there(tmp_path):
     assert "none: no such folder" in refusal(tmp_path / "none", FileNotFoundError)
-    assert "no classifiers model_0.pth, model_1.pth, ... in it; it holds nothing" in refusal(tmp_path, FileNotFoundError)
+    assert "no classifiers model_0.pth, model_1.pth, ... in it; it holds nothing" in refusal(
+        tmp_path, FileNotFoundError
+    )
     (tmp_path / "model_best.pth").touch()
     assert "it holds model_best.pth" in refusal(tmp_path, FileNotFoundError)
-    assert "model_7.pth: no such classifier file" in refusal([tmp_path / "model_7.pth"], FileNotFoundError)
+    assert "model_7.pth: no such classifier file" in refusal(
+        [tmp_path / "model_7.pth"], FileNotFoundError
+    )
     assert "empty list" in refusal([])
 
 
 def test_published_files_that_are_damaged_or_foreign(tmp_path):
     path, net = tmp_path / "model_0.pth", as_sequential(random_ensemble(), 0)
     publish(net, path, **{"module.layers.3.bias": None})
-    assert "model_0.pth: 1 missing keys, such as layers.3.bias; a published classifier has 14 tensors" in refusal(tmp_path)
+    assert (
+        "model_0.pth: 1 missing keys, such as layers.3.bias; a published classifier has 14 tensors"
+        in refusal(tmp_path)
+    )
     publish(net, path, **{"module.layers.9.bias": torch.zeros(2)})
     assert "model_0.pth: 1 unexpected keys, such as layers.9.bias" in refusal(tmp_path)
     publish(net, path, **{"module.layers.5.running_mean": torch.zeros(2)})
@@ -185,7 +228,10 @@ def test_members_of_different_shape(tmp_path):
     publish(as_sequential(random_ensemble(), 0), tmp_path / "model_0.pth")
     publish(as_sequential(random_ensemble(n_classes=6), 0), tmp_path / "model_1.pth")
     sentence = refusal(tmp_path)
-    assert "model_1.pth: layers 9 -> 16, 16 -> 8, 8 -> 6, but model_0.pth has layers 9 -> 16, 16 -> 8, 8 -> 5" in sentence
+    assert (
+        "model_1.pth: layers 9 -> 16, 16 -> 8, 8 -> 6, but model_0.pth has layers 9 -> 16, 16 -> 8, 8 -> 5"
+        in sentence
+    )
 
 
 class Malicious:
@@ -205,7 +251,7 @@ def test_pickled_code_is_not_executed(tmp_path):
 # ---- training ---------------------------------------------------------------------------------------------------------
 
 SIZE, CLASSES, IGNORE = 16, 4, 255
-SEED = 13                                           # all members stop before 100 epochs, in the order 0, 2, 1
+SEED = 13  # all members stop before 100 epochs, in the order 0, 2, 1
 
 
 @pytest.fixture(scope="module")
@@ -218,17 +264,29 @@ def maps():
 def labels(maps):
     """Classes that can be learned in part; about 370 pixels are scored."""
     features = upsampled(maps)
-    label = (features[..., 0] > 0).long() + 2 * (features[..., 4] + normal(2, SIZE, SIZE, seed=3) > 0)
+    label = (features[..., 0] > 0).long() + 2 * (
+        features[..., 4] + normal(2, SIZE, SIZE, seed=3) > 0
+    )
     drawn = torch.rand((2, *label.shape), generator=torch.Generator().manual_seed(4))
     label = torch.where(drawn[0] < 0.6, (4 * drawn[1] * 0.99).long(), label)
-    return label.masked_fill(torch.rand(label.shape, generator=torch.Generator().manual_seed(5)) < 0.25, IGNORE)
+    return label.masked_fill(
+        torch.rand(label.shape, generator=torch.Generator().manual_seed(5)) < 0.25, IGNORE
+    )
 
 
 @pytest.fixture(scope="module")
 def quick(maps, labels):
     """quick(**knobs): a short training of three small members."""
+
     def quick(**knobs):
-        return train(maps, labels, CLASSES, IGNORE, **{"n_members": 3, "widths": (16, 8), "epochs": 3, **knobs})
+        return train(
+            maps,
+            labels,
+            CLASSES,
+            IGNORE,
+            **{"n_members": 3, "widths": (16, 8), "epochs": 3, **knobs},
+        )
+
     return quick
 
 
@@ -249,7 +307,12 @@ def plain(maps, labels):
     start, trained = PixelEnsemble(3, 9, CLASSES, (16, 8), torch.Generator().manual_seed(SEED)), []
     for member in range(3):
         net = as_sequential(start, member).double()
-        losses = oracle.train(net, x.double(), y, lambda epoch, m=member: training._shuffle(len(y), SEED, m, epoch).long())
+        losses = oracle.train(
+            net,
+            x.double(),
+            y,
+            lambda epoch, m=member: training._shuffle(len(y), SEED, m, epoch).long(),
+        )
         trained.append((net, losses))
     return trained
 
@@ -260,40 +323,65 @@ def test_published_training_is_the_plain_loop_to_its_stop(maps, labels, plain):
     scored = labels != IGNORE
     whole, pixels = FeatureMaps([upsampled(maps)]), scored.nonzero()
     rows = lambda index, out: whole.at(*pixels[index].unbind(1), SIZE, out)
-    ensemble, history = training.fit(start, (rows, labels[scored]), RECIPES["published"], SEED, 100, None, 60, None)
+    ensemble, history = training.fit(
+        start, (rows, labels[scored]), RECIPES["published"], SEED, 100, None, 60, None
+    )
     stops = [len(losses) for _, losses in plain]
-    assert stops[0] < stops[2] < stops[1], "with this seed, the members that go on are not the first ones"
+    assert stops[0] < stops[2] < stops[1], (
+        "with this seed, the members that go on are not the first ones"
+    )
     assert max(stops) < 100 * (scored.sum() // 64), "all of them stopped by the rule"
     assert history.groupby("member").step.max().tolist() == stops
     assert not ensemble.training
     for member, (net, losses) in enumerate(plain):
         assert_same_member(ensemble, member, net, atol=1e-8, rtol=1e-6)
         mine = history[history.member == member]
-        assert mine.loss.tolist() == pytest.approx([losses[step - 1] for step in mine.step], abs=1e-8)
+        assert mine.loss.tolist() == pytest.approx(
+            [losses[step - 1] for step in mine.step], abs=1e-8
+        )
 
 
 def test_the_stop_rule_by_hand():
     """Epochs of 20 batches; 80 batches are not counted, the next sets the best, the 51st in a row without a better one stops."""
+
     def stops_at(loss):
         run = SimpleNamespace(alive=[0], best=[torch.inf], waits=[0], recipe=RECIPES["published"])
-        return next((step for step in range(400) if training._Run.stop_rule(run, [loss(step)], step // 20) == []), None)
+        return next(
+            (
+                step
+                for step in range(400)
+                if training._Run.stop_rule(run, [loss(step)], step // 20) == []
+            ),
+            None,
+        )
 
-    assert stops_at(lambda step: 1.0) == 131                                    # an equal loss is not better
-    assert stops_at(lambda step: 0.1 if step == 79 else 1.0) == 131             # what was before epoch index 4 is not counted
-    assert stops_at(lambda step: 0.9 if step == 131 else 1.0) == 131 + 51       # just in time
-    assert stops_at(lambda step: 0.9 if step == 132 else 1.0) == 131            # too late
+    assert stops_at(lambda step: 1.0) == 131  # an equal loss is not better
+    assert (
+        stops_at(lambda step: 0.1 if step == 79 else 1.0) == 131
+    )  # what was before epoch index 4 is not counted
+    assert stops_at(lambda step: 0.9 if step == 131 else 1.0) == 131 + 51  # just in time
+    assert stops_at(lambda step: 0.9 if step == 132 else 1.0) == 131  # too late
     assert stops_at(lambda step: -step) is None
 
 
 def test_moments_that_fade_become_zero_before_they_are_denormal():
     """Features that are always zero have no gradient: what their moments hold fades; of those that matter none is touched."""
-    run = training._Run(PixelEnsemble(2, 9, CLASSES, (16, 8), torch.Generator().manual_seed(0)), RECIPES["published"], 100, "")
+    run = training._Run(
+        PixelEnsemble(2, 9, CLASSES, (16, 8), torch.Generator().manual_seed(0)),
+        RECIPES["published"],
+        100,
+        "",
+    )
     x = torch.randn(2, 64, 9, generator=torch.Generator().manual_seed(1)) * (torch.arange(9) > 3)
     for step in range(1, training.SWEEP + 1):
         run.update(x, torch.arange(128).view(2, 64) % CLASSES)
         moments = run.optimiser.state[run.live.weight0]
         if step < training.SWEEP:
-            moments["exp_avg"][:, :2], moments["exp_avg"][:, 2:4], moments["exp_avg_sq"][:, :4] = 1e-37, 1e-30, 1e-37
+            moments["exp_avg"][:, :2], moments["exp_avg"][:, 2:4], moments["exp_avg_sq"][:, :4] = (
+                1e-37,
+                1e-30,
+                1e-37,
+            )
     assert not moments["exp_avg"][:, :2].any() and not moments["exp_avg_sq"][:, :4].any()
     assert (moments["exp_avg"][:, 2:4] > 0).all() and (moments["exp_avg_sq"][:, 4:] > 0).any()
 
@@ -304,7 +392,13 @@ def test_train_is_the_plain_loop_in_float32(maps, labels, quick):
     start = PixelEnsemble(3, 9, CLASSES, (16, 8), torch.Generator().manual_seed(0))
     for member in range(3):
         net = as_sequential(start, member)
-        oracle.train(net, x, y, lambda epoch, m=member: training._shuffle(len(y), 0, m, epoch).long(), epochs=6)
+        oracle.train(
+            net,
+            x,
+            y,
+            lambda epoch, m=member: training._shuffle(len(y), 0, m, epoch).long(),
+            epochs=6,
+        )
         assert_same_member(ensemble, member, net, atol=1e-4, rtol=1e-4)
 
 
@@ -316,7 +410,10 @@ def test_float16_maps_train_as_the_same_numbers_in_float32(maps, quick, labels):
 
 
 def test_shuffles_are_permutations_that_differ_by_seed_member_and_epoch():
-    orders = [training._shuffle(50, *which).tolist() for which in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    orders = [
+        training._shuffle(50, *which).tolist()
+        for which in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+    ]
     assert all(sorted(order) == list(range(50)) for order in orders)
     assert len(set(map(tuple, orders))) == 4
 
@@ -343,24 +440,34 @@ def test_the_tuned_recipe(maps, labels, monkeypatch):
     assert history.step.max() == 60
     assert history[history.step > 50].loss.mean() < 0.9 * history[history.step <= 3].loss.mean()
     x, y = plain_pixels(maps, labels)
-    assert (ensemble.member_logits(x).argmax(2) == y).float().mean() > 1.5 * y.bincount().max() / len(y)
+    assert (
+        ensemble.member_logits(x).argmax(2) == y
+    ).float().mean() > 1.5 * y.bincount().max() / len(y)
 
 
 # ---- resuming ---------------------------------------------------------------------------------------------------------
+
 
 class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("recipe, epochs, interrupt", [
-    ("published", 4, 9),                            # in the middle of an epoch, all members alive
-    ("published", 100, "waiting"),                  # some members have left the batch, the last is about to
-    ("tuned", 100, 41),
-])
-def test_an_interrupted_training_goes_on_to_the_same_result(quick, tmp_path, monkeypatch, recipe, epochs, interrupt):
+@pytest.mark.parametrize(
+    "recipe, epochs, interrupt",
+    [
+        ("published", 4, 9),  # in the middle of an epoch, all members alive
+        ("published", 100, "waiting"),  # some members have left the batch, the last is about to
+        ("tuned", 100, 41),
+    ],
+)
+def test_an_interrupted_training_goes_on_to_the_same_result(
+    quick, tmp_path, monkeypatch, recipe, epochs, interrupt
+):
     monkeypatch.setitem(RECIPES, "tuned", {**RECIPES["tuned"], "batch": 128, "steps": 60})
-    monkeypatch.setitem(RECIPES, "published", {**RECIPES["published"], "patience": 15})         # for speed
-    monkeypatch.setattr(training, "GATHER_BYTES", 3 * 64 * 9 * 4)      # one to three steps a gather: saved inside epochs
+    monkeypatch.setitem(RECIPES, "published", {**RECIPES["published"], "patience": 15})  # for speed
+    monkeypatch.setattr(
+        training, "GATHER_BYTES", 3 * 64 * 9 * 4
+    )  # one to three steps a gather: saved inside epochs
     expected, expected_history = quick(recipe=recipe, epochs=epochs)
     if interrupt == "waiting":
         stops = expected_history.groupby("member").step.max()
@@ -378,7 +485,9 @@ def test_an_interrupted_training_goes_on_to_the_same_result(quick, tmp_path, mon
     with pytest.raises(Interrupted):
         quick(recipe=recipe, epochs=epochs, checkpoint=tmp_path / "training.pt", save_every=-1)
     steps.append("resumed")
-    ensemble, history = quick(recipe=recipe, epochs=epochs, checkpoint=tmp_path / "training.pt", save_every=-1)
+    ensemble, history = quick(
+        recipe=recipe, epochs=epochs, checkpoint=tmp_path / "training.pt", save_every=-1
+    )
     resumed_at = steps[steps.index("resumed") + 1]
     assert interrupt - 3 <= resumed_at <= interrupt
     assert_close(dict(ensemble.state_dict()), dict(expected.state_dict()), atol=0, rtol=0)
@@ -388,11 +497,14 @@ def test_an_interrupted_training_goes_on_to_the_same_result(quick, tmp_path, mon
 def test_a_checkpoint_of_another_training_is_refused(quick, tmp_path):
     quick(checkpoint=tmp_path / "training.pt", save_every=-1)
     for other in ({"widths": (8, 8)}, {"seed": 1}, {"epochs": 4}):
-        with pytest.raises(ValueError, match=r"training\.pt: this checkpoint belongs to another training"):
+        with pytest.raises(
+            ValueError, match=r"training\.pt: this checkpoint belongs to another training"
+        ):
             quick(checkpoint=tmp_path / "training.pt", **other)
 
 
 # ---- errors -----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("shape", [(2, 16, 8), (3, 16, 16), (16, 16)])
 def test_labels_that_do_not_fit(maps, shape):

@@ -11,7 +11,9 @@ from diffseg_utils.voting import majority, vote
 def answers(reliability, truth, seed=0):
     """One-hot probs [N, C, P] of members that answer class l where c is true with reliability[n, c, l]."""
     rng = np.random.default_rng(seed)
-    chosen = (reliability.cumsum(2)[:, truth] > rng.random((len(reliability), len(truth), 1))).argmax(2)  # (N, P)
+    chosen = (
+        reliability.cumsum(2)[:, truth] > rng.random((len(reliability), len(truth), 1))
+    ).argmax(2)  # (N, P)
     return torch.tensor(np.eye(reliability.shape[1])[chosen], dtype=torch.float32).transpose(1, 2)
 
 
@@ -37,7 +39,10 @@ def test_dawid_skene_of_one_pixel_by_hand():
     # counted from 8 pixels a class, smoothing 1: a member that is always right has 9 of 10, the prior is even
     probs, truth = torch.eye(2).repeat(1, 8)[None], torch.arange(2).repeat(8)
     rule = dawid_skene(probs, truth)
-    assert rule.keywords["reliability"][0].tolist() == [pytest.approx([0.9, 0.1]), pytest.approx([0.1, 0.9])]
+    assert rule.keywords["reliability"][0].tolist() == [
+        pytest.approx([0.9, 0.1]),
+        pytest.approx([0.1, 0.9]),
+    ]
     soft = torch.tensor([0.75, 0.25]).reshape(1, 2, 1, 1)
     odds = 9**0.75 / 9**0.25  # (0.9 / 0.1)^(3/4) (0.1 / 0.9)^(1/4)
     assert rule(soft).flatten().tolist() == pytest.approx([odds / (1 + odds), 1 / (1 + odds)])
@@ -47,7 +52,9 @@ def noisy_members(n_pixels, seed):
     """(probs [3, 4, P], truth): two timid members with something to say, and a certain one that knows nothing."""
     generator = torch.Generator().manual_seed(seed)
     truth = torch.randint(4, (n_pixels,), generator=generator)
-    signal = torch.nn.functional.one_hot(truth, 4).T.float() + torch.randn(2, 4, n_pixels, generator=generator)
+    signal = torch.nn.functional.one_hot(truth, 4).T.float() + torch.randn(
+        2, 4, n_pixels, generator=generator
+    )
     noise = 6 * torch.randn(1, 4, n_pixels, generator=generator)
     return torch.softmax(torch.cat([signal, noise]), 1), truth
 

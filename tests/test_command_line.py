@@ -1,4 +1,5 @@
 """The command line where nothing is made: plans, and mistakes."""
+
 import os
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -11,24 +12,49 @@ from diffseg_utils.runs import Run
 
 
 def test_several_seeds(tmp_path):
-    planned = diffseg("run", "mini_smoke", "--seeds", "0", "1", "2", "--results", tmp_path, "--dry-run").stdout.splitlines()
+    planned = diffseg(
+        "run", "mini_smoke", "--seeds", "0", "1", "2", "--results", tmp_path, "--dry-run"
+    ).stdout.splitlines()
     assert len(planned) == 7, "the features do not depend on the seed"
-    assert {line.split()[0] for line in planned} == {"mini_smoke", *(f"mini_smoke/seed{k}" for k in range(3))}
+    assert {line.split()[0] for line in planned} == {
+        "mini_smoke",
+        *(f"mini_smoke/seed{k}" for k in range(3)),
+    }
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["run", "hores_21"], ["unknown dataset 'hores_21'", "choose from bedroom_28, ffhq_34"]),
-    (["run", "mini_smoke", "-p", "members", "3"], ["unknown notebook parameter 'members'", "choose from"]),
-    (["run", "mini_smoke", "--recipe", "secret"], ["unknown recipe 'secret'", "published, tuned"]),
-    (["run", "mini_smoke", "--device", "tpu"], ["unknown device 'tpu'", "auto, cpu"]),
-    (["run", "mini_smoke", "--backbone", "nowhere.json"], ["nowhere.json", "no such backbone file"]),
-    (["run", "mini_smoke", "--backbone", "ffqh"], ["unknown backbone 'ffqh'", "lsun_bedroom"]),
-    (["run", "horse_21", "--data", "/nonexistent", "--backbone", "mini"],
-     ["/nonexistent/datasets/horse_21", "diffseg fetch horse_21"]),
-    (["run", "horse_21", "--data", "/nonexistent"], ["/nonexistent/checkpoints/lsun_horse.pt", "diffseg fetch horse_21"]),
-    (["status", "--recipe", "tunes"], ["unknown recipe 'tunes'", "published, tuned"]),
-    (["status", "--results", "/nonexistent"], ["/nonexistent", "no results of recipe published here"]),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["run", "hores_21"], ["unknown dataset 'hores_21'", "choose from bedroom_28, ffhq_34"]),
+        (
+            ["run", "mini_smoke", "-p", "members", "3"],
+            ["unknown notebook parameter 'members'", "choose from"],
+        ),
+        (
+            ["run", "mini_smoke", "--recipe", "secret"],
+            ["unknown recipe 'secret'", "published, tuned"],
+        ),
+        (["run", "mini_smoke", "--device", "tpu"], ["unknown device 'tpu'", "auto, cpu"]),
+        (
+            ["run", "mini_smoke", "--backbone", "nowhere.json"],
+            ["nowhere.json", "no such backbone file"],
+        ),
+        (["run", "mini_smoke", "--backbone", "ffqh"], ["unknown backbone 'ffqh'", "lsun_bedroom"]),
+        (
+            ["run", "horse_21", "--data", "/nonexistent", "--backbone", "mini"],
+            ["/nonexistent/datasets/horse_21", "diffseg fetch horse_21"],
+        ),
+        (
+            ["run", "horse_21", "--data", "/nonexistent"],
+            ["/nonexistent/checkpoints/lsun_horse.pt", "diffseg fetch horse_21"],
+        ),
+        (["status", "--recipe", "tunes"], ["unknown recipe 'tunes'", "published, tuned"]),
+        (
+            ["status", "--results", "/nonexistent"],
+            ["/nonexistent", "no results of recipe published here"],
+        ),
+    ],
+)
 def test_bad_input_is_one_clear_sentence(arguments, words, tmp_path):
     results = [] if arguments[0] == "status" else ["--results", tmp_path / "results"]
     done = diffseg(*arguments, *results)
@@ -40,9 +66,13 @@ def test_bad_input_is_one_clear_sentence(arguments, words, tmp_path):
 
 
 @pytest.mark.parametrize("own, expected", [("", 6), ("1", None)])
-def test_a_single_run_has_all_cores_unless_the_environment_says_otherwise(own, expected, monkeypatch, tmp_path):
+def test_a_single_run_has_all_cores_unless_the_environment_says_otherwise(
+    own, expected, monkeypatch, tmp_path
+):
     given = []
-    client = SimpleNamespace(submit=lambda make, run, stage, extra, threads, after, pure: given.append(threads))
+    client = SimpleNamespace(
+        submit=lambda make, run, stage, extra, threads, after, pure: given.append(threads)
+    )
     monkeypatch.setattr(runner, "_client", lambda *_: nullcontext(client))
     monkeypatch.setattr(runner, "_follow", lambda *_: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)

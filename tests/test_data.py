@@ -1,4 +1,5 @@
 """Reading images and labels: order, counts, the rule of tiny regions, and one clear sentence for every bad input."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
-from diffseg_utils.data import absent_classes, batches, identity, ignore_tiny_regions, labels_of, samples, to_input
+from diffseg_utils.data import (
+    absent_classes,
+    batches,
+    identity,
+    ignore_tiny_regions,
+    labels_of,
+    samples,
+    to_input,
+)
 from diffseg_utils.presets import DATASETS, MINI, PAPER, Preset
 
-TOY = Preset("toy", "Toy", ("a", "b", "c"), {"train": 3, "validation": 0, "test": 2}, "mini", label_size=8)
+TOY = Preset(
+    "toy", "Toy", ("a", "b", "c"), {"train": 3, "validation": 0, "test": 2}, "mini", label_size=8
+)
 
 
 def picture(index, size=8):
@@ -44,6 +55,7 @@ def refusal(error, root, preset=TOY, split="train"):
 
 # ---- good input -------------------------------------------------------------------------------------------------------
 
+
 def test_the_first_images_in_string_order(root):
     found = list(samples(TOY, "train", root))
     assert [sample.name for sample in found] == ["1", "10", "2"]
@@ -54,8 +66,12 @@ def test_the_first_images_in_string_order(root):
 
 
 def test_images_to_skip(root):
-    rest = replace(TOY, counts={"train": 3, "validation": 1, "test": 2}, skip=(("validation", 3),),
-                   folders=(("train", "real/train"), ("validation", "real/train"), ("test", "real/test")))
+    rest = replace(
+        TOY,
+        counts={"train": 3, "validation": 1, "test": 2},
+        skip=(("validation", 3),),
+        folders=(("train", "real/train"), ("validation", "real/train"), ("test", "real/test")),
+    )
     assert [sample.name for sample in samples(rest, "validation", root)] == ["a"]
 
 
@@ -80,21 +96,25 @@ def test_labels_of_any_integer_type(root, train_folder, dtype):
 
 
 def test_tiny_regions_by_hand():
-    label = np.zeros((8, 8), np.int64)                  # 64 - 19 - 20 - 1 = 24 pixels of class 0
+    label = np.zeros((8, 8), np.int64)  # 64 - 19 - 20 - 1 = 24 pixels of class 0
     label.flat[:19] = 1
     label.flat[19:39] = 2
     label.flat[39] = 255
     result = ignore_tiny_regions(label, 3, 255)
     assert [(result == value).sum() for value in (0, 1, 2, 255)] == [24, 0, 20, 20]
     assert (label == 1).sum() == 19, "the input is not changed"
-    bedroom = ignore_tiny_regions(label, 3, 0)          # where 0 is the ignored id
+    bedroom = ignore_tiny_regions(label, 3, 0)  # where 0 is the ignored id
     assert [(bedroom == value).sum() for value in (0, 1, 2, 255)] == [43, 0, 20, 1]
 
 
 def test_tiny_regions_as_published():
     for seed in range(20):
-        label = np.random.default_rng(seed).choice(7, (12, 12), p=[.4, .2, .15, .12, .08, .04, .01])
-        np.testing.assert_array_equal(ignore_tiny_regions(label, 7, 255), oracle.without_tiny_regions(label, 7, 255))
+        label = np.random.default_rng(seed).choice(
+            7, (12, 12), p=[0.4, 0.2, 0.15, 0.12, 0.08, 0.04, 0.01]
+        )
+        np.testing.assert_array_equal(
+            ignore_tiny_regions(label, 7, 255), oracle.without_tiny_regions(label, 7, 255)
+        )
 
 
 def test_tiny_regions_are_ignored_in_training_only(root):
@@ -123,7 +143,9 @@ def test_input_of_a_denoiser():
     averaged = image.reshape(4, 2, 4, 2, 3).mean((1, 3))
     np.testing.assert_allclose(smaller.permute(1, 2, 0), averaged / 127.5 - 1, atol=1.01 / 127.5)
     assert larger.shape == (3, 16, 16)
-    assert all(x.dtype == torch.float32 and x.min() >= -1 and x.max() <= 1 for x in (same, smaller, larger))
+    assert all(
+        x.dtype == torch.float32 and x.min() >= -1 and x.max() <= 1 for x in (same, smaller, larger)
+    )
     assert to_input(np.full((8, 8, 3), 255, np.uint8), 8).eq(1).all()
     assert to_input(np.zeros((8, 8, 3), np.uint8), 16).eq(-1).all()
 
@@ -161,6 +183,7 @@ def test_identity_changes_with_a_name(root, train_folder):
 
 # ---- bad input --------------------------------------------------------------------------------------------------------
 
+
 def test_an_image_that_is_not_square(root, train_folder):
     Image.fromarray(picture(0)[:6]).save(train_folder / "2.png")
     assert "train/2.png: 8 x 6 pixels; images must be square" in refusal(ValueError, root)
@@ -178,16 +201,22 @@ def test_an_image_without_label(root, train_folder):
     assert "train/2.npy: this image has no label file" in refusal(FileNotFoundError, root)
 
 
-@pytest.mark.parametrize("label, message", [
-    (np.zeros((8, 9), np.uint8), "2.npy: a label of shape (8, 9); toy has 8 x 8"),
-    (np.zeros((8, 8, 1), np.uint8), "2.npy: a label of shape (8, 8, 1); toy has 8 x 8"),
-    (np.zeros((8, 8)), "2.npy: labels are float64; they must be integers"),
-    (np.zeros((8, 8), bool), "2.npy: labels are bool; they must be integers"),
-    (np.full((8, 8), 3), "2.npy: class id 3 in a dataset of 3 classes (0..2) or ignore 255"),
-    (np.full((8, 8), -1), "2.npy: class id -1 in a dataset of 3 classes (0..2) or ignore 255"),
-    (np.full((8, 8), 254, np.uint8), "2.npy: class id 254 in a dataset"),
-    (np.array([{"a": 1}]), "2.npy: not a readable .npy label ("),             # a pickle, which is not opened
-])
+@pytest.mark.parametrize(
+    "label, message",
+    [
+        (np.zeros((8, 9), np.uint8), "2.npy: a label of shape (8, 9); toy has 8 x 8"),
+        (np.zeros((8, 8, 1), np.uint8), "2.npy: a label of shape (8, 8, 1); toy has 8 x 8"),
+        (np.zeros((8, 8)), "2.npy: labels are float64; they must be integers"),
+        (np.zeros((8, 8), bool), "2.npy: labels are bool; they must be integers"),
+        (np.full((8, 8), 3), "2.npy: class id 3 in a dataset of 3 classes (0..2) or ignore 255"),
+        (np.full((8, 8), -1), "2.npy: class id -1 in a dataset of 3 classes (0..2) or ignore 255"),
+        (np.full((8, 8), 254, np.uint8), "2.npy: class id 254 in a dataset"),
+        (
+            np.array([{"a": 1}]),
+            "2.npy: not a readable .npy label (",
+        ),  # a pickle, which is not opened
+    ],
+)
 def test_a_wrong_label(root, train_folder, label, message):
     np.save(train_folder / "2.npy", label)
     assert message in refusal(ValueError, root)
@@ -196,7 +225,7 @@ def test_a_wrong_label(root, train_folder, label, message):
 @pytest.mark.parametrize("share", [0, 0.5, 0.95])
 def test_a_truncated_label(root, train_folder, share):
     path = train_folder / "2.npy"
-    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     assert "2.npy: not a readable .npy label (" in refusal(ValueError, root)
 
 
@@ -208,10 +237,13 @@ def test_an_archive_in_place_of_a_label(root, train_folder):
 
 def test_a_folder_that_is_missing_empty_or_too_small(root, train_folder):
     assert "test: 2 images (.png, .jpg), 5 are needed for the test split of toy" in refusal(
-        ValueError, root, replace(TOY, counts={"test": 5}), "test")
+        ValueError, root, replace(TOY, counts={"test": 5}), "test"
+    )
     for file in train_folder.iterdir():
         file.unlink()
-    assert "train: 0 images (.png, .jpg), 3 are needed for the train split of toy" in refusal(ValueError, root)
+    assert "train: 0 images (.png, .jpg), 3 are needed for the train split of toy" in refusal(
+        ValueError, root
+    )
     train_folder.rmdir()
     sentence = refusal(FileNotFoundError, root)
     assert "real/train: no such folder" in sentence
@@ -220,16 +252,30 @@ def test_a_folder_that_is_missing_empty_or_too_small(root, train_folder):
 
 
 def test_an_unknown_split(root):
-    assert "unknown split 'tset'; choose from train, validation, test" in refusal(ValueError, root, split="tset")
+    assert "unknown split 'tset'; choose from train, validation, test" in refusal(
+        ValueError, root, split="tset"
+    )
 
 
 # ---- the datasets -----------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("name", MINI)
 def test_painted_datasets_have_the_counts_and_ignored_ids_of_their_models(name):
-    mini, real = DATASETS[name], DATASETS[{"mini_bedroom": "bedroom_28", "mini_ffhq": "ffhq_34", "mini_cat": "cat_15",
-                                           "mini_horse": "horse_21"}[name]]
-    assert [mini.counts[split] for split in ("train", "test")] == [real.counts[split] for split in ("train", "test")]
+    mini, real = (
+        DATASETS[name],
+        DATASETS[
+            {
+                "mini_bedroom": "bedroom_28",
+                "mini_ffhq": "ffhq_34",
+                "mini_cat": "cat_15",
+                "mini_horse": "horse_21",
+            }[name]
+        ],
+    )
+    assert [mini.counts[split] for split in ("train", "test")] == [
+        real.counts[split] for split in ("train", "test")
+    ]
     assert (mini.counts["validation"], mini.ignore_label) == (20, real.ignore_label)
 
 
@@ -243,7 +289,9 @@ def test_samples_of_a_painted_dataset():
     np.testing.assert_array_equal(list(samples(more, "train"))[3].image, found[3].image)
 
 
-@pytest.mark.parametrize("name, ids", [("bedroom_28", 29), ("ffhq_34", 34), ("cat_15", 15), ("horse_21", 21)])
+@pytest.mark.parametrize(
+    "name, ids", [("bedroom_28", 29), ("ffhq_34", 34), ("cat_15", 15), ("horse_21", 21)]
+)
 def test_the_real_datasets(beside, name, ids):
     preset, root = DATASETS[name], beside("benchmark")
     assert name in PAPER
@@ -251,6 +299,8 @@ def test_the_real_datasets(beside, name, ids):
     for split, count in preset.counts.items():
         found = list(samples(preset, split, root))
         assert len({sample.name for sample in found}) == count
-        assert {(sample.image.shape, sample.label.shape) for sample in found} == {((256, 256, 3), (256, 256))}
+        assert {(sample.image.shape, sample.label.shape) for sample in found} == {
+            ((256, 256, 3), (256, 256))
+        }
         names = [str(sample.name) for sample in found]
         assert names == sorted(names)

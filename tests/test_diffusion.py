@@ -1,4 +1,5 @@
 """The frozen denoiser: what is loaded and what is refused, where it is cut, how images are noised."""
+
 import json
 import pickle
 import subprocess
@@ -18,14 +19,18 @@ from diffseg_utils.diffusion import Tap, create, load_backbone, shared_noise
 @pytest.fixture
 def write(tmp_path, tiny_spec, tiny_weights):
     """write(state=..., **changes of the .json): the path of a .json beside its weights."""
+
     def write(state=tiny_weights, checkpoint="unet.pt", drop=(), **changes):
         if checkpoint.endswith(".pt"):
             torch.save(state, tmp_path / checkpoint)
         else:
             save_file(state, tmp_path / checkpoint)
         spec = {**tiny_spec, "checkpoint": checkpoint, **changes}
-        (tmp_path / "own.json").write_text(json.dumps({key: value for key, value in spec.items() if key not in drop}))
+        (tmp_path / "own.json").write_text(
+            json.dumps({key: value for key, value in spec.items() if key not in drop})
+        )
         return str(tmp_path / "own.json")
+
     return write
 
 
@@ -44,6 +49,7 @@ def noised():
 
 # ---- what it computes -------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("last", [0, 1, 2, 3])
 def test_the_cut_network_gives_the_activations_of_the_whole(write, whole, noised, last):
     backbone = load_backbone(write(blocks=list(range(last + 1))))
@@ -52,24 +58,31 @@ def test_the_cut_network_gives_the_activations_of_the_whole(write, whole, noised
     expected = oracle.block_outputs(whole[0], noised, t)
     with Tap(backbone.model, backbone.blocks) as activations, torch.no_grad():
         backbone.model(noised, t)
-    assert_close(activations, expected[:last + 1], atol=1e-5, rtol=0)
+    assert_close(activations, expected[: last + 1], atol=1e-5, rtol=0)
 
 
 def test_a_call_noises_and_reads_blocks_in_the_order_asked_for(tiny, whole, noised):
     x, noise = noised.clamp(-1, 1), shared_noise(32, seed=4)
     t = torch.full((2,), 250)
-    share = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).neg().add(1).cumprod(0)[250].float()   # linear schedule
+    share = (
+        torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).neg().add(1).cumprod(0)[250].float()
+    )  # linear schedule
     expected = oracle.block_outputs(whole[0], share.sqrt() * x + (1 - share).sqrt() * noise, t)
     assert_close(tiny(x, 250, noise, [3, 0]), [expected[3], expected[0]], atol=1e-4, rtol=0)
 
 
 def test_safetensors_and_pt_give_the_same(write, noised):
-    a, b = (load_backbone(write(checkpoint=name))(noised, 50, shared_noise(32)) for name in ("unet.pt", "unet.safetensors"))
+    a, b = (
+        load_backbone(write(checkpoint=name))(noised, 50, shared_noise(32))
+        for name in ("unet.pt", "unet.safetensors")
+    )
     assert_close(a, b, atol=0, rtol=0)
 
 
 def test_float16_weights_load_as_float32(write, tiny_weights):
-    backbone = load_backbone(write({name: w.half() for name, w in tiny_weights.items()}, "unet.safetensors"))
+    backbone = load_backbone(
+        write({name: w.half() for name, w in tiny_weights.items()}, "unet.safetensors")
+    )
     assert {p.dtype for p in backbone.model.parameters()} == {torch.float32}
 
 
@@ -97,7 +110,9 @@ def test_random_weights_are_reproducible_and_need_no_checkpoint(write, tmp_path,
     path = write()
     (tmp_path / "unet.pt").unlink()
     state = torch.random.get_rng_state()
-    a, b, c = (load_backbone(path, random_weights=seed)(noised, 50, shared_noise(32)) for seed in (0, 0, 1))
+    a, b, c = (
+        load_backbone(path, random_weights=seed)(noised, 50, shared_noise(32)) for seed in (0, 0, 1)
+    )
     assert_close(a, b, atol=0, rtol=0)
     assert not torch.equal(a[0], c[0])
     assert all(m.std() > 1e-2 for m in a), "something passes through the network"
@@ -114,6 +129,7 @@ def test_a_denoiser_trained_on_photographs(beside):
 
 # ---- what it refuses --------------------------------------------------------------------------------------------------
 
+
 def refusal(error, *args, **kw):
     """The sentence with which load_backbone refuses."""
     with pytest.raises(error) as caught:
@@ -127,26 +143,35 @@ def refusal(error, *args, **kw):
 def test_a_truncated_checkpoint(write, tmp_path, name, share):
     path = write(checkpoint=name)
     content = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(content[:int(len(content) * share)])
+    (tmp_path / name).write_bytes(content[: int(len(content) * share)])
     sentence = refusal(ValueError, path)
     assert name in sentence
     assert "truncated" in sentence
 
 
 def test_missing_keys_are_named(write, tiny_weights):
-    sentence = refusal(ValueError, write({k: v for k, v in tiny_weights.items() if k not in ("out.0.weight", "out.0.bias")}))
+    sentence = refusal(
+        ValueError,
+        write({k: v for k, v in tiny_weights.items() if k not in ("out.0.weight", "out.0.bias")}),
+    )
     assert "unet.pt: 2 missing keys of 144, such as out.0.bias, out.0.weight" in sentence
 
 
 def test_unexpected_keys_are_named(write, tiny_weights):
     assert "1 unexpected keys of 144, such as label_emb.weight" in refusal(
-        ValueError, write({**tiny_weights, "label_emb.weight": torch.zeros(3)}))
+        ValueError, write({**tiny_weights, "label_emb.weight": torch.zeros(3)})
+    )
 
 
 def test_another_architecture(write, tiny_spec):
-    assert "missing keys" in refusal(ValueError, write(flags={**tiny_spec["flags"], "num_res_blocks": 2}))
+    assert "missing keys" in refusal(
+        ValueError, write(flags={**tiny_spec["flags"], "num_res_blocks": 2})
+    )
     sentence = refusal(ValueError, write(flags={**tiny_spec["flags"], "num_channels": 64}))
-    assert "tensors of another shape, such as time_embed.0.weight (128, 32) instead of (256, 64)" in sentence
+    assert (
+        "tensors of another shape, such as time_embed.0.weight (128, 32) instead of (256, 64)"
+        in sentence
+    )
 
 
 def test_what_is_not_a_state_dict(write, tiny_weights):
@@ -173,14 +198,23 @@ def test_pickled_code_is_not_executed(write, tmp_path):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"flags": {"image_size": 32, "num_chanels": 32}}, "unknown guided-diffusion flag 'num_chanels'; choose from image_size, "),
-    ({"steps": [50, 1000]}, "own.json: step 1000 is outside 0..999"),
-    ({"steps": [-1]}, "step -1 is outside 0..999"),
-    ({"blocks": [4]}, "own.json: decoder block 4 does not exist; choose from 0..3"),
-    ({"blocks": []}, "at least one step and one decoder block"),
-    ({"drop": ["blocks"]}, "own.json: 'blocks' is missing; a backbone file has flags, checkpoint, steps and blocks"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"flags": {"image_size": 32, "num_chanels": 32}},
+            "unknown guided-diffusion flag 'num_chanels'; choose from image_size, ",
+        ),
+        ({"steps": [50, 1000]}, "own.json: step 1000 is outside 0..999"),
+        ({"steps": [-1]}, "step -1 is outside 0..999"),
+        ({"blocks": [4]}, "own.json: decoder block 4 does not exist; choose from 0..3"),
+        ({"blocks": []}, "at least one step and one decoder block"),
+        (
+            {"drop": ["blocks"]},
+            "own.json: 'blocks' is missing; a backbone file has flags, checkpoint, steps and blocks",
+        ),
+    ],
+)
 def test_mistakes_in_a_backbone_file(write, changes, message):
     assert message in refusal(ValueError, write(**changes))
 
@@ -190,16 +224,24 @@ def test_files_that_are_not_there(write, tmp_path):
     (tmp_path / "unet.pt").unlink()
     assert "unet.pt: the checkpoint of backbone" in refusal(FileNotFoundError, path)
     assert "diffseg fetch" in refusal(FileNotFoundError, "lsun_cat", data=tmp_path)
-    assert "no such backbone file; choose from lsun_bedroom," in refusal(FileNotFoundError, str(tmp_path / "none.json"))
+    assert "no such backbone file; choose from lsun_bedroom," in refusal(
+        FileNotFoundError, str(tmp_path / "none.json")
+    )
     (tmp_path / "own.json").write_text("{flags}")
     assert "own.json: not valid JSON" in refusal(ValueError, path)
 
 
 def test_unknown_names_come_with_the_choices(tiny_json):
-    assert "unknown backbone 'lsun_dog'; choose from lsun_bedroom, ffhq," in refusal(ValueError, "lsun_dog")
-    assert "unknown precision 'int8'; choose from auto, float32, " in refusal(ValueError, tiny_json, precision="int8")
+    assert "unknown backbone 'lsun_dog'; choose from lsun_bedroom, ffhq," in refusal(
+        ValueError, "lsun_dog"
+    )
+    assert "unknown precision 'int8'; choose from auto, float32, " in refusal(
+        ValueError, tiny_json, precision="int8"
+    )
     assert load_backbone(tiny_json, precision="auto").precision == "float32"
-    assert "float16 needs a CUDA device, not cpu" in refusal(ValueError, tiny_json, precision="float16")
+    assert "float16 needs a CUDA device, not cpu" in refusal(
+        ValueError, tiny_json, precision="float16"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -208,4 +250,6 @@ def test_a_device_that_is_not_there(tiny_json):
 
 
 def test_importing_it_warns_of_nothing():
-    subprocess.run([sys.executable, "-W", "error", "-c", "import diffseg_utils.diffusion"], check=True)
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import diffseg_utils.diffusion"], check=True
+    )

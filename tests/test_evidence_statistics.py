@@ -6,7 +6,9 @@ import pytest
 from diffseg_utils.metrics import paired_bootstrap, paired_permutation, verdict
 
 C = 6
-OFTEN = np.array([1, 1, 1, 0.8, 0.4, 0.15])  # share of the images that hold a class: the last one is in 3 of 20
+OFTEN = np.array(
+    [1, 1, 1, 0.8, 0.4, 0.15]
+)  # share of the images that hold a class: the last one is in 3 of 20
 
 
 def rules(rng, n_images, gain=0.0, n_seeds=1, seed_spread=0.0):
@@ -17,7 +19,10 @@ def rules(rng, n_images, gain=0.0, n_seeds=1, seed_spread=0.0):
     ability = rng.uniform(0.4, 0.9, shape[1:])
     effect = 0.03 * rng.normal(size=(1, n_images, 1)) + 0.03 * rng.normal(size=shape)
     effect += seed_spread * rng.normal(size=(n_seeds, 1, 1))
-    return [_confusions(rng.binomial(size, np.clip(ability + sign * (effect + gain) / 2, 0, 1)), size) for sign in (1, -1)]
+    return [
+        _confusions(rng.binomial(size, np.clip(ability + sign * (effect + gain) / 2, 0, 1)), size)
+        for sign in (1, -1)
+    ]
 
 
 def _confusions(right, size):
@@ -64,7 +69,9 @@ def test_a_planted_gain_is_found(test):
 
 def test_a_planted_gain_has_the_right_sign_and_is_covered():
     rng = np.random.default_rng(1)
-    wide = paired_bootstrap(*rules(rng, 20_000, gain=0.02), resamples=10)["difference"]  # as good as the truth
+    wide = paired_bootstrap(*rules(rng, 20_000, gain=0.02), resamples=10)[
+        "difference"
+    ]  # as good as the truth
     found = [paired_bootstrap(*rules(rng, 20, gain=0.02), resamples=800) for _ in range(200)]
     assert 0.9 <= np.mean([x["low"] <= wide <= x["high"] for x in found]) <= 0.99
     assert np.mean([x["difference"] for x in found]) == pytest.approx(wide, abs=0.15)

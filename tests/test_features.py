@@ -1,4 +1,5 @@
 """Native feature maps: what at() reads, what extract() computes, what lies on disk."""
+
 import json
 from dataclasses import replace
 from itertools import islice
@@ -16,13 +17,16 @@ from diffseg_utils.features import FeatureMaps, extract
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.voting import vote
 
-SIZES = (5, 8, 16, 20, 32, 50)                      # below, equal to and above the 8, 16 and 32 cells of the maps
-D = 480                                             # of the tiny backbone
+SIZES = (5, 8, 16, 20, 32, 50)  # below, equal to and above the 8, 16 and 32 cells of the maps
+D = 480  # of the tiny backbone
 
 
 def random_maps(dtype=torch.float32, n_images=3):
     g = torch.Generator().manual_seed(0)
-    return FeatureMaps(torch.randn(n_images, h, h, c, generator=g).to(dtype) for h, c in ((8, 5), (16, 3), (16, 2), (32, 1)))
+    return FeatureMaps(
+        torch.randn(n_images, h, h, c, generator=g).to(dtype)
+        for h, c in ((8, 5), (16, 3), (16, 2), (32, 1))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,7 @@ def extracted(tiny, images):
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("size", SIZES)
@@ -69,10 +74,19 @@ def test_sizes_are_derived():
 
 # ---- extracting -------------------------------------------------------------------------------------------------------
 
+
 def test_extract_equals_the_oracle_with_shared_noise(tiny, images, extracted):
     noise = shared_noise(32)
     for i in range(3):
-        expected = oracle.pixel_features(tiny.model, tiny.diffusion, images[i:i + 1], tiny.steps, tiny.blocks, lambda: noise, 48)
+        expected = oracle.pixel_features(
+            tiny.model,
+            tiny.diffusion,
+            images[i : i + 1],
+            tiny.steps,
+            tiny.blocks,
+            lambda: noise,
+            48,
+        )
         assert_close(extracted.upsampled(i, 48), expected, atol=1e-4, rtol=0)
 
 
@@ -80,35 +94,55 @@ def test_fresh_noise_is_drawn_for_each_image_and_in_it_for_each_step(tiny, image
     ours = extract(tiny, images, generator=torch.Generator().manual_seed(5))
     stream = torch.Generator().manual_seed(5)
     for i in range(3):
-        expected = oracle.pixel_features(tiny.model, tiny.diffusion, images[i:i + 1], tiny.steps, tiny.blocks,
-                                         lambda: torch.randn(1, 3, 32, 32, generator=stream), 32)
+        expected = oracle.pixel_features(
+            tiny.model,
+            tiny.diffusion,
+            images[i : i + 1],
+            tiny.steps,
+            tiny.blocks,
+            lambda: torch.randn(1, 3, 32, 32, generator=stream),
+            32,
+        )
         assert_close(ours.upsampled(i, 32), expected, atol=1e-4, rtol=0)
 
 
 def test_fresh_noise_does_not_depend_on_the_batches(tiny, images):
-    ours = [extract(tiny, images, generator=torch.Generator().manual_seed(5), batch=batch).maps for batch in (3, 1)]
+    ours = [
+        extract(tiny, images, generator=torch.Generator().manual_seed(5), batch=batch).maps
+        for batch in (3, 1)
+    ]
     assert_close(*ours, atol=1e-4, rtol=0)
 
 
 def test_maps_are_step_major_and_block_minor(tiny, images, extracted):
     steps, blocks = [250, 50], [3, 0]
     maps = extract(tiny, images, shared_noise(32), steps, blocks).maps
-    places = [3 * tiny.steps.index(step) + tiny.blocks.index(block) for step in steps for block in blocks]
+    places = [
+        3 * tiny.steps.index(step) + tiny.blocks.index(block) for step in steps for block in blocks
+    ]
     assert places == [8, 6, 2, 0]
     assert_close(maps, [extracted.maps[k] for k in places], atol=1e-4, rtol=0)
-    assert [m.shape[1:3] for m in extracted.maps[:3]] == [(16, 16), (32, 32), (32, 32)]        # native resolution
+    assert [m.shape[1:3] for m in extracted.maps[:3]] == [
+        (16, 16),
+        (32, 32),
+        (32, 32),
+    ]  # native resolution
     assert extracted.n_features == D
 
 
 def test_a_tensor_and_an_iterable_of_batches_give_the_same(tiny, images, extracted):
     generator = (images[i:j] for i, j in ((0, 1), (1, 3)))
     assert_close(extract(tiny, generator, shared_noise(32)).maps, extracted.maps, atol=1e-4, rtol=0)
-    assert_close(extract(tiny, images, shared_noise(32), batch=2).maps, extracted.maps, atol=1e-4, rtol=0)
+    assert_close(
+        extract(tiny, images, shared_noise(32), batch=2).maps, extracted.maps, atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float16])
 def test_streaming_to_a_store_equals_memory(tiny, images, extracted, tmp_path, dtype):
-    stored = extract(tiny, images.split(1), shared_noise(32), store=tmp_path / "features", dtype=dtype)
+    stored = extract(
+        tiny, images.split(1), shared_noise(32), store=tmp_path / "features", dtype=dtype
+    )
     expected = extract(tiny, images.split(1), shared_noise(32), dtype=dtype)
     assert stored.maps[0].dtype == expected.maps[0].dtype == (dtype or torch.float32)
     assert_close(stored.maps, expected.maps, atol=0, rtol=0)
@@ -124,27 +158,42 @@ def test_bfloat16_features_are_near(tiny_json, images, extracted):
 
 @pytest.mark.parametrize("name", ["bedroom_28", "ffhq_34", "cat_15", "horse_21"])
 def test_bfloat16_leaves_99_of_100_labels_of_photographs(beside, name):
-    preset, root, path = DATASETS[name], beside("benchmark"), str(beside("backbones") / "photo64.json")
+    preset, root, path = (
+        DATASETS[name],
+        beside("benchmark"),
+        str(beside("backbones") / "photo64.json"),
+    )
 
     def maps(split, n_images, precision="float32"):
         images = [sample.image for sample in islice(samples(preset, split, root), n_images)]
-        return extract(load_backbone(path, precision=precision), batches(images, 64), shared_noise(64))
+        return extract(
+            load_backbone(path, precision=precision), batches(images, 64), shared_noise(64)
+        )
+
     labels = labels_of(preset, "train", root)[:5]
-    ensemble, _ = train(maps("train", 5), labels, preset.n_classes, preset.ignore_label, recipe="tuned")
-    full, half = ([vote(ensemble.probabilities(found, i, preset.label_size), "majority") for i in range(4)]
-                  for found in (maps("test", 4), maps("test", 4, "bfloat16")))
+    ensemble, _ = train(
+        maps("train", 5), labels, preset.n_classes, preset.ignore_label, recipe="tuned"
+    )
+    full, half = (
+        [vote(ensemble.probabilities(found, i, preset.label_size), "majority") for i in range(4)]
+        for found in (maps("test", 4), maps("test", 4, "bfloat16"))
+    )
     same = (torch.stack(full) == torch.stack(half)).float().mean()
     assert 0.99 <= same < 1, f"{name}: {same:.2%} of the labels are the same"
 
 
 # ---- errors -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("steps, blocks, message", [
-    ([50, 1000], None, r"step 1000 is outside 0\.\.999"),
-    ([-1], None, r"step -1 is outside 0\.\.999"),
-    (None, [0, 4], r"decoder block 4 does not exist; choose from 0\.\.3"),
-    (None, [-1], "decoder block -1 does not exist"),
-])
+
+@pytest.mark.parametrize(
+    "steps, blocks, message",
+    [
+        ([50, 1000], None, r"step 1000 is outside 0\.\.999"),
+        ([-1], None, r"step -1 is outside 0\.\.999"),
+        (None, [0, 4], r"decoder block 4 does not exist; choose from 0\.\.3"),
+        (None, [-1], "decoder block -1 does not exist"),
+    ],
+)
 def test_steps_and_blocks_that_do_not_exist(tiny, images, tmp_path, steps, blocks, message):
     with pytest.raises(ValueError, match=message):
         extract(tiny, images, shared_noise(32), steps, blocks, store=tmp_path / "features")
@@ -163,6 +212,7 @@ def test_an_image_that_fails_midway_leaves_nothing(tiny, images, tmp_path):
         yield images[:1]
         assert len(list(tmp_path.iterdir())) == 1, "it does stream"
         raise ValueError("cat_7.png: not square")
+
     with pytest.raises(ValueError, match=r"cat_7\.png"):
         extract(tiny, failing(), shared_noise(32), store=tmp_path / "features")
     assert not list(tmp_path.iterdir())
@@ -184,16 +234,20 @@ def test_non_finite_features_name_their_place(tiny, images):
             self.output_blocks = nn.ModuleList([nn.Identity(), nn.Identity()])
 
         def forward(self, x, t):
-            third = len(x) == 1                                     # batches of two
+            third = len(x) == 1  # batches of two
             self.output_blocks[0](x / 0 if third and t[0] == 250 else x)
             self.output_blocks[1](x)
 
     broken = replace(tiny, model=Broken(), name="broken.json", blocks=[0, 1])
-    with pytest.raises(ValueError, match=r"broken\.json: non-finite features in images 2\.\.2, step 250, decoder block 0"):
+    with pytest.raises(
+        ValueError,
+        match=r"broken\.json: non-finite features in images 2\.\.2, step 250, decoder block 0",
+    ):
         extract(broken, images, shared_noise(32), batch=2)
 
 
 # ---- on disk ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_save_and_load(tmp_path, dtype):
@@ -229,13 +283,20 @@ def cut_meta_short(folder):
     (folder / "meta.json").write_text((folder / "meta.json").read_text()[:50])
 
 
-@pytest.mark.parametrize("damage, error, message", [
-    (flip_a_byte, ValueError, r"map_02\.bin: its content is not what was written"),
-    (cut_short, ValueError, r"map_02\.bin: missing or of another size"),
-    (lambda folder: (folder / "map_02.bin").unlink(), ValueError, r"map_02\.bin: missing"),
-    (lambda folder: (folder / "meta.json").unlink(), FileNotFoundError, "run 01_feature_extraction"),
-    (cut_meta_short, ValueError, r"meta\.json"),
-])
+@pytest.mark.parametrize(
+    "damage, error, message",
+    [
+        (flip_a_byte, ValueError, r"map_02\.bin: its content is not what was written"),
+        (cut_short, ValueError, r"map_02\.bin: missing or of another size"),
+        (lambda folder: (folder / "map_02.bin").unlink(), ValueError, r"map_02\.bin: missing"),
+        (
+            lambda folder: (folder / "meta.json").unlink(),
+            FileNotFoundError,
+            "run 01_feature_extraction",
+        ),
+        (cut_meta_short, ValueError, r"meta\.json"),
+    ],
+)
 def test_damaged_files_are_refused(tmp_path, damage, error, message):
     folder = tmp_path / "features"
     random_maps().save(folder)
@@ -248,4 +309,9 @@ def test_what_a_folder_says_of_itself(tmp_path):
     random_maps(torch.float16).save(tmp_path / "features")
     meta = json.loads((tmp_path / "features" / "meta.json").read_text())
     assert meta["dtype"] == "float16"
-    assert [entry["shape"] for entry in meta["maps"]] == [[3, 8, 8, 5], [3, 16, 16, 3], [3, 16, 16, 2], [3, 32, 32, 1]]
+    assert [entry["shape"] for entry in meta["maps"]] == [
+        [3, 8, 8, 5],
+        [3, 16, 16, 3],
+        [3, 16, 16, 2],
+        [3, 32, 32, 1],
+    ]

@@ -2,6 +2,7 @@
 
 A bad file never takes the good one's name, be it a checkpoint or an archive.
 """
+
 import base64
 import hashlib
 import io
@@ -43,8 +44,13 @@ def checkpoint():
 
 
 INSIDE = "ddpm/50_150_250_5_6_7_8_12"
-FILES = {"lsun_cat.pt": checkpoint(), "datasets.tar.gz": archive("datasets/cat_15/real/train/a.png", "datasets/horse_21/b.png"),
-         "pixel_classifiers.tar": archive(f"pixel_classifiers/cat_15/{INSIDE}/model_0.pth", "pixel_classifiers/horse_21/b.pth")}
+FILES = {
+    "lsun_cat.pt": checkpoint(),
+    "datasets.tar.gz": archive("datasets/cat_15/real/train/a.png", "datasets/horse_21/b.png"),
+    "pixel_classifiers.tar": archive(
+        f"pixel_classifiers/cat_15/{INSIDE}/model_0.pth", "pixel_classifiers/horse_21/b.pth"
+    ),
+}
 
 
 class Server(BaseHTTPRequestHandler):
@@ -58,11 +64,17 @@ class Server(BaseHTTPRequestHandler):
             return self.send_error(int(kind))
         if kind in ("moved", "lost", "loop"):
             self.send_response(302)
-            self.send_header("Location", f"/{dict(moved='good', lost='404').get(kind, kind)}/{name}")
+            self.send_header(
+                "Location", f"/{dict(moved='good', lost='404').get(kind, kind)}/{name}"
+            )
             return self.end_headers()
         self.send_response(200)
-        body = {"page": b"<html>This link was disabled</html>", "corrupt": good[:999] + b"\0" + good[1000:],
-                "truncated": good[:50_000], "silent-truncated": good[:50_000]}.get(kind, good)
+        body = {
+            "page": b"<html>This link was disabled</html>",
+            "corrupt": good[:999] + b"\0" + good[1000:],
+            "truncated": good[:50_000],
+            "silent-truncated": good[:50_000],
+        }.get(kind, good)
         if kind in ("good", "truncated", "corrupt"):
             self.send_header("Content-Length", str(len(good)))
             self.send_header("Content-MD5", base64.b64encode(hashlib.md5(good).digest()).decode())
@@ -74,7 +86,7 @@ class Server(BaseHTTPRequestHandler):
 
 
 class Quiet(ThreadingHTTPServer):
-    def handle_error(self, *_):                     # the client hangs up when it has read the headers
+    def handle_error(self, *_):  # the client hangs up when it has read the headers
         pass
 
 
@@ -90,32 +102,45 @@ def address():
 @pytest.fixture
 def official(address, monkeypatch):
     """official(kind): the official addresses are those of the local server."""
+
     def official(kind="good"):
         place = {name: [f"{address}/{kind}/{name}"] for name in FILES}
         monkeypatch.setattr("diffseg_utils.fetch.DATA_URLS", place["datasets.tar.gz"])
-        monkeypatch.setattr("diffseg_utils.fetch.CLASSIFIER_URLS", [place["pixel_classifiers.tar"][0] + "?dl=1"])
+        monkeypatch.setattr(
+            "diffseg_utils.fetch.CLASSIFIER_URLS", [place["pixel_classifiers.tar"][0] + "?dl=1"]
+        )
         monkeypatch.setitem(presets.BACKBONES["lsun_cat"], "urls", place["lsun_cat.pt"])
+
     return official
 
 
 # ---- one file ---------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["good", "moved", "silent"])
 def test_a_whole_file_arrives_and_its_sha256_is_recorded(address, kind, name, tmp_path):
     download([f"{address}/{kind}/{name}"], tmp_path / name, progress=False)
     assert (tmp_path / name).read_bytes() == FILES[name]
-    assert (tmp_path / f"{name}.sha256").read_text().strip() == hashlib.sha256(FILES[name]).hexdigest()
+    assert (tmp_path / f"{name}.sha256").read_text().strip() == hashlib.sha256(
+        FILES[name]
+    ).hexdigest()
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("kind", ["truncated", "silent-truncated", "corrupt", "page", "lost", "loop", "404", "500"])
-def test_a_bad_file_leaves_nothing_and_the_sentence_names_address_and_place(address, kind, name, tmp_path):
+@pytest.mark.parametrize(
+    "kind", ["truncated", "silent-truncated", "corrupt", "page", "lost", "loop", "404", "500"]
+)
+def test_a_bad_file_leaves_nothing_and_the_sentence_names_address_and_place(
+    address, kind, name, tmp_path
+):
     with pytest.raises(OSError) as error:
         download([f"{address}/{kind}/{name}"], tmp_path / name, progress=False)
     assert f"{address}/{kind}/{name}" in str(error.value)
     assert str(error.value).endswith(f"bring it to {tmp_path / name} by hand")
-    assert not list(tmp_path.iterdir()), "no file, and no sha256 that a good one would have to match"
+    assert not list(tmp_path.iterdir()), (
+        "no file, and no sha256 that a good one would have to match"
+    )
 
 
 def test_the_next_address_is_a_fallback(address, tmp_path):
@@ -125,11 +150,13 @@ def test_the_next_address_is_a_fallback(address, tmp_path):
 
 
 def test_offline_one_sentence_names_all_addresses_and_the_place(tmp_path):
-    urls = [f"http://127.0.0.1:9/{side}/lsun_cat.pt" for side in "ab"]          # nobody listens on port 9
+    urls = [f"http://127.0.0.1:9/{side}/lsun_cat.pt" for side in "ab"]  # nobody listens on port 9
     with pytest.raises(OSError) as error:
         download(urls, tmp_path / "lsun_cat.pt", progress=False)
-    assert str(error.value) == (f"lsun_cat.pt could not be downloaded from {urls[0]} (no connection); {urls[1]} (no connection); "
-                                f"bring it to {tmp_path / 'lsun_cat.pt'} by hand")
+    assert str(error.value) == (
+        f"lsun_cat.pt could not be downloaded from {urls[0]} (no connection); {urls[1]} (no connection); "
+        f"bring it to {tmp_path / 'lsun_cat.pt'} by hand"
+    )
 
 
 def test_another_content_than_the_first_time_is_refused(address, tmp_path):
@@ -137,7 +164,10 @@ def test_another_content_than_the_first_time_is_refused(address, tmp_path):
     assert bring([f"{address}/good/lsun_cat.pt"], path) == "downloaded"
     assert bring([], path) == "there already"
     path.write_bytes(FILES["lsun_cat.pt"][:-1] + b"!")
-    with pytest.raises(ValueError, match=r"lsun_cat\.pt: its sha256 is not the one recorded .*; delete it and fetch again"):
+    with pytest.raises(
+        ValueError,
+        match=r"lsun_cat\.pt: its sha256 is not the one recorded .*; delete it and fetch again",
+    ):
         bring([], path)
     path.unlink()
     (tmp_path / "lsun_cat.pt.sha256").write_text("0" * 64)
@@ -151,7 +181,11 @@ def test_a_bad_file_brought_by_hand_does_not_bar_the_good_one(official, tmp_path
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads" / "datasets.tar.gz").write_bytes(b"<html>")
     bad = diffseg("fetch", "cat_15", "--data", tmp_path)
-    assert bad.exit_code == 1 and "datasets.tar.gz: not a readable archive" in bad.output and "delete it" in bad.output
+    assert (
+        bad.exit_code == 1
+        and "datasets.tar.gz: not a readable archive" in bad.output
+        and "delete it" in bad.output
+    )
     (tmp_path / "downloads" / "datasets.tar.gz").unlink()
     assert diffseg("fetch", "cat_15", "--data", tmp_path).exit_code == 0
 
@@ -169,14 +203,17 @@ def test_unpack_takes_one_folder_whole_or_not_at_all(tmp_path):
     unpack(good, "datasets/cat_15", tmp_path / "data" / "datasets" / "cat_15")
     assert [p.name for p in (tmp_path / "data").rglob("*") if p.is_file()] == ["a.png"]
     broken.write_bytes(FILES["datasets.tar.gz"][:50_000])
-    for path, inside, message in ((broken, "datasets/cat_15", r"broken\.tar: not a readable archive"),
-                                  (good, "datasets/dog_3", r"good\.tar: holds no folder datasets/dog_3")):
+    for path, inside, message in (
+        (broken, "datasets/cat_15", r"broken\.tar: not a readable archive"),
+        (good, "datasets/dog_3", r"good\.tar: holds no folder datasets/dog_3"),
+    ):
         with pytest.raises(ValueError, match=message):
             unpack(path, inside, tmp_path / "other" / "cat_15")
     assert not list((tmp_path / "other").glob("*")), "nothing, not even hidden"
 
 
 # ---- diffseg fetch ----------------------------------------------------------------------------------------------------
+
 
 def test_fetch_brings_everything_once(official, tmp_path):
     official("good")
@@ -187,10 +224,12 @@ def test_fetch_brings_everything_once(official, tmp_path):
     folder = tmp_path / "pixel_classifiers/cat_15" / INSIDE
     assert (folder / "model_0.pth").read_bytes() == BULK
     assert f"diffseg vote cat_15 --data {tmp_path} --classifiers {folder}" in found.output
-    official("500")                                                             # now nobody answers, and nobody is asked
+    official("500")  # now nobody answers, and nobody is asked
     again = diffseg("fetch", "cat_15", "--data", tmp_path, "--classifiers")
     assert again.exit_code == 0 and again.output.count("there already") == 3
-    other = diffseg("fetch", "horse_21", "--data", tmp_path, "--classifiers")   # from the archives that are there
+    other = diffseg(
+        "fetch", "horse_21", "--data", tmp_path, "--classifiers"
+    )  # from the archives that are there
     assert (tmp_path / "datasets/horse_21/b.png").exists()
     assert other.exit_code == 1 and "lsun_horse.pt could not be downloaded" in other.output
 
@@ -215,11 +254,17 @@ def test_bad_classifiers_leave_no_folder_and_one_sentence(official, address, kin
 
 
 def test_the_official_addresses():
-    assert presets.CLASSIFIER_URLS == ["https://www.dropbox.com/s/kap229jvmhfwh7i/pixel_classifiers.tar?dl=1"]
-    assert [len(presets.BACKBONES[name]["urls"]) for name in ("lsun_bedroom", "lsun_cat", "lsun_horse", "ffhq")] == [2, 2, 2, 1]
+    assert presets.CLASSIFIER_URLS == [
+        "https://www.dropbox.com/s/kap229jvmhfwh7i/pixel_classifiers.tar?dl=1"
+    ]
+    assert [
+        len(presets.BACKBONES[name]["urls"])
+        for name in ("lsun_bedroom", "lsun_cat", "lsun_horse", "ffhq")
+    ] == [2, 2, 2, 1]
 
 
 # ---- what a long run says before it starts ----------------------------------------------------------------------------
+
 
 @pytest.fixture
 def smoke(tmp_path):
@@ -231,17 +276,31 @@ def numbers(sentence):
 
 
 def test_disk_is_said_and_checked_before_any_download(tmp_path, monkeypatch):
-    runs = [Run(name, data=str(tmp_path), results=str(tmp_path / "results")) for name in presets.PAPER]
+    runs = [
+        Run(name, data=str(tmp_path), results=str(tmp_path / "results")) for name in presets.PAPER
+    ]
     adm = estimate.anatomy("lsun_cat")
-    monkeypatch.setattr(estimate, "anatomy", lambda _: adm)         # the four have one architecture; for speed
+    monkeypatch.setattr(
+        estimate, "anatomy", lambda _: adm
+    )  # the four have one architecture; for speed
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=30e9))
-    sentence = estimate.disk(runs)                  # four checkpoints of 2,211,256,344 bytes; 330 images of 48 MiB
-    assert "8.94 GB of downloads" in sentence and "16.6 GB of feature maps" in sentence and "30 GB free" in sentence
+    sentence = estimate.disk(runs)  # four checkpoints of 2,211,256,344 bytes; 330 images of 48 MiB
+    assert (
+        "8.94 GB of downloads" in sentence
+        and "16.6 GB of feature maps" in sentence
+        and "30 GB free" in sentence
+    )
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=20e9))
-    with pytest.raises(OSError, match="that does not fit"):         # each of the two would, not both on one disk
+    with pytest.raises(
+        OSError, match="that does not fit"
+    ):  # each of the two would, not both on one disk
         estimate.disk(runs)
-    said = diffseg("run", "--fetch", *presets.PAPER, "--data", tmp_path, "--results", tmp_path / "results")
-    assert said.exit_code == 1 and "that does not fit" in said.output and not list(tmp_path.iterdir())
+    said = diffseg(
+        "run", "--fetch", *presets.PAPER, "--data", tmp_path, "--results", tmp_path / "results"
+    )
+    assert (
+        said.exit_code == 1 and "that does not fit" in said.output and not list(tmp_path.iterdir())
+    )
     (tmp_path / "datasets").mkdir()
     (tmp_path / "checkpoints").mkdir()
     for run in runs:
@@ -250,10 +309,14 @@ def test_disk_is_said_and_checked_before_any_download(tmp_path, monkeypatch):
 
 
 def test_the_first_stop_of_the_published_recipe_by_hand(smoke):
-    pixels = 4 * 64 * 64                            # four training images, all of them labelled
-    assert estimate._first_stop(smoke[0]) == pixels // 64           # one epoch, by its preset
-    longer = SimpleNamespace(preset=presets.replace(smoke[0].preset, epochs=100), recipe="published", data_root="data")
-    assert estimate._first_stop(longer) == 4 * (pixels // 64) + 52  # test_classifiers works this stop out
+    pixels = 4 * 64 * 64  # four training images, all of them labelled
+    assert estimate._first_stop(smoke[0]) == pixels // 64  # one epoch, by its preset
+    longer = SimpleNamespace(
+        preset=presets.replace(smoke[0].preset, epochs=100), recipe="published", data_root="data"
+    )
+    assert (
+        estimate._first_stop(longer) == 4 * (pixels // 64) + 52
+    )  # test_classifiers works this stop out
 
 
 def test_effort_is_measured_here(smoke):
@@ -263,14 +326,35 @@ def test_effort_is_measured_here(smoke):
     assert 0 < seconds < 20 and 0 < training < 600
     weights = sum(p.numel() for p in load_backbone("mini").model.parameters())
     assert 4 * weights < memory * 1e9 < 64e9
-    assert maps == pytest.approx(3 * estimate.anatomy("mini")[1] * 4 / 1e9, rel=0.05)     # 4 images, widened to float32
+    assert maps == pytest.approx(
+        3 * estimate.anatomy("mini")[1] * 4 / 1e9, rel=0.05
+    )  # 4 images, widened to float32
 
 
 def test_paper_is_fetch_and_run_and_speaks_first(smoke, monkeypatch):
     said = []
-    monkeypatch.setattr("diffseg_utils.runner.run_all", lambda runs, **_: said.append([run.dataset for run in runs]))
+    monkeypatch.setattr(
+        "diffseg_utils.runner.run_all", lambda runs, **_: said.append([run.dataset for run in runs])
+    )
     monkeypatch.setattr("diffseg_utils.notebooks.execute", lambda *_: None)
-    monkeypatch.setattr(estimate, "effort", lambda runs, workers: f"time for {len(runs)} runs, {workers} at a time")
-    output = diffseg("run", "--fetch", "mini_smoke", "--seeds", 0, 1, "--workers", 8, "--results", smoke[0].results).output
-    assert output.index("disk: ") < output.index("time for 2 runs, 2 at a time") < output.index("2 runs of 3 notebooks")
+    monkeypatch.setattr(
+        estimate, "effort", lambda runs, workers: f"time for {len(runs)} runs, {workers} at a time"
+    )
+    output = diffseg(
+        "run",
+        "--fetch",
+        "mini_smoke",
+        "--seeds",
+        0,
+        1,
+        "--workers",
+        8,
+        "--results",
+        smoke[0].results,
+    ).output
+    assert (
+        output.index("disk: ")
+        < output.index("time for 2 runs, 2 at a time")
+        < output.index("2 runs of 3 notebooks")
+    )
     assert said == [["mini_smoke"] * 2]

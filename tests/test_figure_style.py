@@ -1,4 +1,5 @@
 """What all figures share: one colour a rule, colours of classes, labels at the ends of lines, painted changes."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,18 +12,31 @@ from diffseg_utils.presets import DATASETS
 def test_labels_at_the_ends_keep_their_order_and_stay_near():
     _, [[axes]] = style.new_figure(5, 3)
     axes.set(xlim=(0, 1), ylim=(0, 10))
-    lines.end_labels(axes, [(1, 5.01, "b", "k"), (1, 5, "a", "k"), (1, 9, "c", "k"), (1, 5.02, "two\nlines", "k")], fontsize=9)
+    lines.end_labels(
+        axes,
+        [(1, 5.01, "b", "k"), (1, 5, "a", "k"), (1, 9, "c", "k"), (1, 5.02, "two\nlines", "k")],
+        fontsize=9,
+    )
     shifts = {t.get_text(): t.xyann[1] for t in axes.texts}
     assert shifts["c"] == pytest.approx(0) and shifts["a"] < shifts["b"] < shifts["two\nlines"]
-    assert shifts["b"] - shifts["a"] == pytest.approx(1.25 * 9, abs=0.2)                    # one line of text, in points
+    assert shifts["b"] - shifts["a"] == pytest.approx(
+        1.25 * 9, abs=0.2
+    )  # one line of text, in points
     assert shifts["two\nlines"] - shifts["b"] == pytest.approx(1.5 * 1.25 * 9, abs=0.2)
     assert sum(v for k, v in shifts.items() if k != "c") == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name, label, rule", [
-    ("entropy_weighted, k = 1", "entropy-weighted, k = 1", "entropy_weighted"), ("mean", "mean", "mean"),
-    ("single member", "single member", "member"), ("k chosen", "k chosen", "entropy_weighted"),
-    ("pool chosen", "pool chosen", "pool"), ("most_certain", "most certain", "most_certain")])
+@pytest.mark.parametrize(
+    "name, label, rule",
+    [
+        ("entropy_weighted, k = 1", "entropy-weighted, k = 1", "entropy_weighted"),
+        ("mean", "mean", "mean"),
+        ("single member", "single member", "member"),
+        ("k chosen", "k chosen", "entropy_weighted"),
+        ("pool chosen", "pool chosen", "pool"),
+        ("most_certain", "most certain", "most_certain"),
+    ],
+)
 def test_one_colour_a_rule(name, label, rule):
     assert style.look(name) == (label, style.RULES[rule][1])
 
@@ -40,12 +54,26 @@ def test_classes_have_colours_of_their_own_and_unscored_ones_are_grey():
 
 
 def test_verdicts_are_colours():
-    colours = lines.verdict_colours(pd.DataFrame({"low": [0.1, -0.2, -0.1, np.nan], "high": [0.3, -0.1, 0.1, np.nan]}))
+    colours = lines.verdict_colours(
+        pd.DataFrame({"low": [0.1, -0.2, -0.1, np.nan], "high": [0.3, -0.1, 0.1, np.nan]})
+    )
     assert list(colours) == [style.REPAIRED, style.BROKEN, style.GREY, style.GREY]
 
 
 def test_changed_pixels_are_painted_on_the_pale_image_and_unscored_ones_are_not():
-    truth, before, after = np.array([[1, 1, 1, 1, 0]]), np.array([[2, 1, 2, 1, 2]]), np.array([[1, 2, 3, 1, 0]])
-    painted, repaired, broken = panels.paint_changes(np.zeros((2, 10, 3)), truth, before, after, ignore_label=0)
+    truth, before, after = (
+        np.array([[1, 1, 1, 1, 0]]),
+        np.array([[2, 1, 2, 1, 2]]),
+        np.array([[1, 2, 3, 1, 0]]),
+    )
+    painted, repaired, broken = panels.paint_changes(
+        np.zeros((2, 10, 3)), truth, before, after, ignore_label=0
+    )
     assert (repaired, broken) == (1, 1)
-    assert [to_hex(c / 255) for c in painted[0]] == [style.REPAIRED, style.BROKEN, style.OTHER, "#a0a0a0", "#a0a0a0"]
+    assert [to_hex(c / 255) for c in painted[0]] == [
+        style.REPAIRED,
+        style.BROKEN,
+        style.OTHER,
+        "#a0a0a0",
+        "#a0a0a0",
+    ]

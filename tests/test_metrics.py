@@ -59,15 +59,24 @@ HAND = confusion([[0, 0], [1, 1]], [[0, 1], [1, 255]], 3)
 
 def test_confusion_by_hand():
     assert HAND.dtype == np.int64
-    assert HAND.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0]]  # row = truth; the last row: 255
+    assert HAND.tolist() == [
+        [1, 0, 0],
+        [1, 1, 0],
+        [0, 0, 0],
+        [0, 1, 0],
+    ]  # row = truth; the last row: 255
 
 
-@pytest.mark.parametrize("convert", [np.uint8, np.int32, np.int64, torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    "convert", [np.uint8, np.int32, np.int64, torch.uint8, torch.int32, torch.int64]
+)
 def test_confusion_of_any_integer_type(convert):
     # 33 * 34 + 33 does not fit into uint8
     prediction, truth = [33, 33, 0, 33], [33, 0, 33, 255]
     if isinstance(convert, torch.dtype):
-        counts = confusion(torch.tensor(prediction, dtype=convert), torch.tensor(truth, dtype=convert), 34)
+        counts = confusion(
+            torch.tensor(prediction, dtype=convert), torch.tensor(truth, dtype=convert), 34
+        )
     else:
         counts = confusion(np.array(prediction, convert), np.array(truth, convert), 34)
     assert counts.shape == (35, 34) and counts.sum() == 4
@@ -89,7 +98,9 @@ def test_errors_of_confusion():
     with pytest.raises(ValueError, match=r"prediction \(2,\) and truth \(2, 1\) differ in shape"):
         confusion([0, 1], [[0], [1]], 2)
     for strange in (2, -1, 255):
-        with pytest.raises(ValueError, match=rf"prediction holds class id {strange}; a class is in 0\.\.1$"):
+        with pytest.raises(
+            ValueError, match=rf"prediction holds class id {strange}; a class is in 0\.\.1$"
+        ):
             confusion([0, strange], [0, 1], 2)
     with pytest.raises(ValueError, match="truth must hold integer class ids, not float64"):
         confusion([0, 1], [0.0, math.nan], 2)
@@ -105,7 +116,9 @@ def test_published_by_hand():
     assert iou(HAND, 255) == pytest.approx([1 / 2, 1 / 3, 0])  # class 2 is nowhere and scores 0
     assert mean_iou(HAND, 255) == pytest.approx(100 * (1 / 2 + 1 / 3) / 3)
     assert type(mean_iou(HAND, 255)) is float
-    assert iou(HAND, 0)[1:] == pytest.approx([1 / 3, 0]) and math.isnan(iou(HAND, 0)[0])  # the divisor loses a class
+    assert iou(HAND, 0)[1:] == pytest.approx([1 / 3, 0]) and math.isnan(
+        iou(HAND, 0)[0]
+    )  # the divisor loses a class
     assert mean_iou(HAND, 0) == pytest.approx(100 / 6)
 
 
@@ -124,7 +137,9 @@ def test_an_ignored_class_inside_the_ids_still_adds_to_unions_as_published():
     # as bedroom_28 ignores its background 0: truth 0 taken for 1, and truth 1 taken for 0
     counts = confusion([1, 1, 0], [0, 1, 1], 2)
     assert mean_iou(counts, 0) == pytest.approx(100 / 3)
-    assert mean_iou(counts, 0, "masked") == pytest.approx(100 / 2)  # a true pixel that was missed counts under both
+    assert mean_iou(counts, 0, "masked") == pytest.approx(
+        100 / 2
+    )  # a true pixel that was missed counts under both
 
 
 @pytest.mark.parametrize("protocol", ["published", "masked"])
@@ -133,7 +148,9 @@ def test_an_ignored_class_inside_the_ids_still_adds_to_unions_as_published():
 def test_iou_equals_plain_loops(protocol, case, ignore):
     prediction, truth, n = case
     counts, wanted = confusion(prediction, truth, n), plain_ious(*case, ignore, protocol)
-    assert iou(counts, ignore, protocol) == pytest.approx([wanted.get(c, math.nan) for c in range(n)], nan_ok=True)
+    assert iou(counts, ignore, protocol) == pytest.approx(
+        [wanted.get(c, math.nan) for c in range(n)], nan_ok=True
+    )
     average = 100 * sum(wanted.values()) / len(wanted) if wanted else math.nan
     assert mean_iou(counts, ignore, protocol) == pytest.approx(average, nan_ok=True)
 
@@ -141,7 +158,9 @@ def test_iou_equals_plain_loops(protocol, case, ignore):
 @property_test
 @given(images(n_images=4), IGNORE, st.sampled_from(["published", "masked"]))
 def test_a_stack_of_confusions_scores_as_one_by_one(case, ignore, protocol):
-    stack = np.stack([confusion(p, t, case[2]) for p, t in zip(*case[:2])]).reshape(2, 2, case[2] + 1, case[2])
+    stack = np.stack([confusion(p, t, case[2]) for p, t in zip(*case[:2])]).reshape(
+        2, 2, case[2] + 1, case[2]
+    )
     before = stack.copy()
     for function in (lambda x: iou(x, ignore, protocol), lambda x: mean_iou(x, ignore, protocol)):
         wanted = [[function(image) for image in row] for row in stack]
@@ -152,7 +171,11 @@ def test_a_stack_of_confusions_scores_as_one_by_one(case, ignore, protocol):
 
 def test_perfect_predictions():
     counts = confusion(np.arange(5), np.arange(5), 5)
-    assert [mean_iou(counts), mean_iou(counts, 3), mean_iou(counts, None, "masked")] == pytest.approx([100] * 3)
+    assert [
+        mean_iou(counts),
+        mean_iou(counts, 3),
+        mean_iou(counts, None, "masked"),
+    ] == pytest.approx([100] * 3)
 
 
 def test_nothing_to_score_is_nan():
@@ -164,9 +187,13 @@ def test_nothing_to_score_is_nan():
 
 def test_errors_of_iou():
     for function in (iou, mean_iou):
-        with pytest.raises(ValueError, match="unknown protocol 'strict'; choose from published, masked"):
+        with pytest.raises(
+            ValueError, match="unknown protocol 'strict'; choose from published, masked"
+        ):
             function(HAND, 255, "strict")
-        with pytest.raises(ValueError, match=re.escape("shape [..., classes + 1, classes], not [3, 3]")):
+        with pytest.raises(
+            ValueError, match=re.escape("shape [..., classes + 1, classes], not [3, 3]")
+        ):
             function(HAND[:3])
         with pytest.raises(ValueError, match=re.escape("not [3]")):
             function(HAND[0])
@@ -181,36 +208,51 @@ def two_rules(n_images, n_classes=3, seed=0):
     truth = rng.choice([*range(n_classes), 255], (n_images, 40))
     guess = [rng.integers(n_classes, size=truth.shape) for _ in range(2)]
     right = [(rng.random(truth.shape) < often) & (truth < 255) for often in (0.8, 0.6)]
-    return [np.stack([confusion(p, t, n_classes) for p, t in zip(np.where(r, truth, g), truth)])
-            for r, g in zip(right, guess)]
+    return [
+        np.stack([confusion(p, t, n_classes) for p, t in zip(np.where(r, truth, g), truth)])
+        for r, g in zip(right, guess)
+    ]
 
 
 @pytest.mark.parametrize("protocol, ignore", [("published", 255), ("masked", 0)])
 def test_bootstrap_of_two_images_by_hand(protocol, ignore):
     a, b = two_rules(2)
-    gap = lambda i, j: mean_iou(a[i] + a[j], ignore, protocol) - mean_iou(b[i] + b[j], ignore, protocol)
+    gap = lambda i, j: (
+        mean_iou(a[i] + a[j], ignore, protocol) - mean_iou(b[i] + b[j], ignore, protocol)
+    )
     # the resamples are 00, 01, 10, 11: a quarter of them on either side, so the 95 % percentiles are the two extremes.
     # Two images: Student's t with one degree of freedom, 12.706 in place of 1.960, and sqrt(2 / 1)
     whole, stretch = gap(0, 1), 12.7062 / 1.95996 * math.sqrt(2)
     found = paired_bootstrap(a, b, ignore, protocol)
     assert found["difference"] == pytest.approx(whole)
-    assert found["low"] == pytest.approx(whole + stretch * (min(gap(0, 0), gap(1, 1), whole) - whole), rel=1e-4)
-    assert found["high"] == pytest.approx(whole + stretch * (max(gap(0, 0), gap(1, 1), whole) - whole), rel=1e-4)
+    assert found["low"] == pytest.approx(
+        whole + stretch * (min(gap(0, 0), gap(1, 1), whole) - whole), rel=1e-4
+    )
+    assert found["high"] == pytest.approx(
+        whole + stretch * (max(gap(0, 0), gap(1, 1), whole) - whole), rel=1e-4
+    )
 
 
 def test_bootstrap_of_three_images_equals_all_27_resamples():
     a, b = two_rules(3)
-    every = [mean_iou(a[list(i)].sum(0), 255) - mean_iou(b[list(i)].sum(0), 255) for i in itertools.product(range(3), repeat=3)]
+    every = [
+        mean_iou(a[list(i)].sum(0), 255) - mean_iou(b[list(i)].sum(0), 255)
+        for i in itertools.product(range(3), repeat=3)
+    ]
     found, whole = paired_bootstrap(a, b, 255), mean_iou(a.sum(0), 255) - mean_iou(b.sum(0), 255)
     # the extremes come up in at least 1 of 27 resamples, more than the 2.5 % outside; t of two degrees of freedom: 4.303
-    wanted = [whole + 4.30265 / 1.95996 * math.sqrt(3 / 2) * (edge(every) - whole) for edge in (min, max)]
+    wanted = [
+        whole + 4.30265 / 1.95996 * math.sqrt(3 / 2) * (edge(every) - whole) for edge in (min, max)
+    ]
     assert [found["low"], found["high"]] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_one_image_has_no_interval():
     found = paired_bootstrap(*two_rules(1), 255)
     assert found["difference"] > 0 and math.isnan(found["low"]) and math.isnan(found["high"])
-    assert verdict(found["low"], found["high"]) == "not resolved" and math.isnan(images_needed(found["low"], found["high"], 1))
+    assert verdict(found["low"], found["high"]) == "not resolved" and math.isnan(
+        images_needed(found["low"], found["high"], 1)
+    )
 
 
 def test_bootstrap_of_many_images_is_near_the_normal_interval():
@@ -255,7 +297,9 @@ def test_trainings_are_resampled_too():
     # class 1 is only predicted, IoU 0: half a point of mIoU a pixel. Two trainings differ, images do not: their four
     # resamples have the extremes 0.5 and 1.5, stretched as two images are
     assert found["difference"] == pytest.approx(1)
-    assert [found["low"], found["high"]] == pytest.approx([1 - 0.5 * 9.1682, 1 + 0.5 * 9.1682], rel=1e-4)
+    assert [found["low"], found["high"]] == pytest.approx(
+        [1 - 0.5 * 9.1682, 1 + 0.5 * 9.1682], rel=1e-4
+    )
 
 
 def test_permutation_of_four_images_equals_all_16():
@@ -264,9 +308,13 @@ def test_permutation_of_four_images_equals_all_16():
     gaps = mean_iou(np.where(swap, b, a).sum(1), 255) - mean_iou(np.where(swap, a, b).sum(1), 255)
     exact = np.mean(abs(gaps) >= abs(gaps[0]) - 1e-9)
     assert 2 / 16 <= exact < 1
-    assert paired_permutation(a, b, 255) == pytest.approx(exact, abs=0.015)  # 3 standard errors of 10,000 draws
+    assert paired_permutation(a, b, 255) == pytest.approx(
+        exact, abs=0.015
+    )  # 3 standard errors of 10,000 draws
     assert paired_permutation(b, a, 255) == paired_permutation(a, b, 255)
-    assert paired_permutation(np.stack([a, a]), np.stack([b, b]), 255) == paired_permutation(a, b, 255)
+    assert paired_permutation(np.stack([a, a]), np.stack([b, b]), 255) == paired_permutation(
+        a, b, 255
+    )
 
 
 def test_permutation_never_reaches_zero():
@@ -277,7 +325,12 @@ def test_permutation_never_reaches_zero():
 
 def test_verdict_and_images_needed():
     assert [verdict(*x) for x in ((0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1), (0, 0.2), (-0.2, 0))] == [
-        "gain", "loss", "not resolved", "not resolved", "not resolved"]
+        "gain",
+        "loss",
+        "not resolved",
+        "not resolved",
+        "not resolved",
+    ]
     assert images_needed(-0.4, 0.4, 20) == 80  # half the width, four times the images
     assert images_needed(0.1, 0.3, 100) == 25
     assert images_needed(-1, 1, 20, effect=0.5) == 80
@@ -300,7 +353,11 @@ def test_errors_of_the_paired_tests():
 
 
 def test_pairwise_disagreement_by_hand():
-    members = [[[0, 0], [1, 1]], [[0, 0], [1, 2]], [[0, 3], [1, 2]]]  # pairs differ on 1, 2 and 1 of 4 pixels
+    members = [
+        [[0, 0], [1, 1]],
+        [[0, 0], [1, 2]],
+        [[0, 3], [1, 2]],
+    ]  # pairs differ on 1, 2 and 1 of 4 pixels
     assert pairwise_disagreement(members) == pytest.approx((1 + 2 + 1) / 3 / 4)
     assert pairwise_disagreement(torch.tensor(members)[:2]) == 1 / 4
     assert math.isnan(pairwise_disagreement(members[:1]))
@@ -315,7 +372,9 @@ def test_changes_by_hand():
     assert found.index.name == "class"
     assert found.to_numpy().tolist() == [[3, 2, 1, 0, 1], [2, 1, 0, 1, 0], [1, 0, 0, 0, 0]]
     back = changes(after, before, truth, 3)
-    assert (back["repaired"] == found["broken"]).all() and (back["still_wrong"] == found["still_wrong"]).all()
+    assert (back["repaired"] == found["broken"]).all() and (
+        back["still_wrong"] == found["still_wrong"]
+    ).all()
 
 
 @property_test

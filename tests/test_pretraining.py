@@ -1,4 +1,5 @@
 """Training a denoiser: it goes on after an interruption as if nothing had happened, and what it writes can be loaded."""
+
 import json
 import tarfile
 
@@ -13,8 +14,16 @@ from diffseg_utils.diffusion import load_backbone, native_bfloat16, weights_of
 from diffseg_utils.pretraining import images_of, painted_images, photographs, pretrain, save_weights
 from diffseg_utils.scenes import paint
 
-FLAGS = dict(image_size=8, num_channels=32, channel_mult="1", num_res_blocks=1, attention_resolutions="8", learn_sigma=False,
-             diffusion_steps=1000, noise_schedule="linear")
+FLAGS = dict(
+    image_size=8,
+    num_channels=32,
+    channel_mult="1",
+    num_res_blocks=1,
+    attention_resolutions="8",
+    learn_sigma=False,
+    diffusion_steps=1000,
+    noise_schedule="linear",
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +34,19 @@ def images():
 @pytest.fixture
 def short(images, tmp_path):
     """short(**knobs): three steps of four images."""
+
     def short(state=tmp_path / "state.pt", **knobs):
-        return pretrain(FLAGS, images, 12, state, **{"batch": 4, "log_every": 1, "save_every": -1, **knobs})
+        return pretrain(
+            FLAGS, images, 12, state, **{"batch": 4, "log_every": 1, "save_every": -1, **knobs}
+        )
+
     return short
 
 
 @pytest.mark.parametrize("interrupt", [1, 2])
-def test_an_interrupted_training_goes_on_to_the_same_weights(short, tmp_path, monkeypatch, interrupt):
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    short, tmp_path, monkeypatch, interrupt
+):
     expected, expected_log = short(tmp_path / "whole.pt")
     steps, batch = [], pretraining._batch
 
@@ -63,20 +78,28 @@ def test_a_finished_training_is_not_repeated(short, monkeypatch):
     assert_close(short()[0], expected, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("known, native", [({"avx512_bf16": False}, False), ({"amx_bf16": True}, True), ({"bf16": True}, True)])
+@pytest.mark.parametrize(
+    "known, native",
+    [({"avx512_bf16": False}, False), ({"amx_bf16": True}, True), ({"bf16": True}, True)],
+)
 def test_half_precision_only_where_the_processor_has_it(short, monkeypatch, known, native):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
     assert native_bfloat16("cpu") is native and native_bfloat16("cuda:0")
     seen, conv = set(), torch.nn.functional.conv2d
-    monkeypatch.setattr(torch.nn.functional, "conv2d",
-                        lambda *a, **k: seen.add(torch.is_autocast_enabled("cpu")) or conv(*a, **k))
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "conv2d",
+        lambda *a, **k: seen.add(torch.is_autocast_enabled("cpu")) or conv(*a, **k),
+    )
     short()
     assert seen == {native}
 
 
 def test_it_learns(images, tmp_path):
     flat = np.broadcast_to(np.uint8(200), (8, 8, 8, 3))
-    _, log = pretrain(FLAGS, flat, 4 * 60, tmp_path / "state.pt", batch=4, rate=2e-3, warmup=5, log_every=10)
+    _, log = pretrain(
+        FLAGS, flat, 4 * 60, tmp_path / "state.pt", batch=4, rate=2e-3, warmup=5, log_every=10
+    )
     assert log.loss.iloc[-1] < 0.5 * log.loss.iloc[0]
 
 
@@ -88,12 +111,17 @@ def test_what_it_writes_is_a_backbone(short, tmp_path):
     whole = weights_of(str(tmp_path / "own.json"))
     assert_close(whole, {k: w.half().float() for k, w in weights.items()}, atol=0, rtol=0)
     model = load_backbone(str(tmp_path / "own.json")).model
-    assert_close(dict(model.state_dict()), {k: weights[k].half().float() for k in model.state_dict()}, atol=0, rtol=0)
+    assert_close(
+        dict(model.state_dict()),
+        {k: weights[k].half().float() for k in model.state_dict()},
+        atol=0,
+        rtol=0,
+    )
 
 
 def test_batches_visit_every_image_once_an_epoch_and_mirror_half(images):
     numbered = np.zeros((12, 8, 8, 3), np.uint8)
-    numbered[:, :, :4] = np.arange(12)[:, None, None, None] + 1                            # the left half
+    numbered[:, :, :4] = np.arange(12)[:, None, None, None] + 1  # the left half
     seen = [pretraining._batch(numbered, 4, step, 0, 1000) for step in range(60)]
     epoch = torch.cat([x for x, _, _ in seen[:3]])
     ids = ((epoch.amax((1, 2, 3)) + 1) * 127.5).round().int().tolist()

@@ -1,4 +1,5 @@
 """How useful a denoiser is: nobody is asked about an image it learnt from, and no test image takes part."""
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,7 @@ def root(tmp_path_factory):
     for i in range(7):
         Image.fromarray(np.full((256, 256, 3), 30 * i, np.uint8)).save(folder / f"{i}.png")
         label = np.full((256, 256), i)
-        label[0, :5] = 7                            # a tiny region: ignored where it is learnt from, asked where it is asked
+        label[0, :5] = 7  # a tiny region: ignored where it is learnt from, asked where it is asked
         np.save(folder / f"{i}.npy", label)
     return root
 
@@ -32,7 +33,10 @@ def test_folds_ask_every_training_image_once_by_others(tiny, root):
     assert [labels.amax((1, 2)).max().item() for _, labels, _, _ in asked] == [255] * 3
     ids = [(labels[:, -1, 0].tolist(), truths[:, -1, 0].tolist()) for _, labels, _, truths in asked]
     assert ids == [([1, 2, 4, 5], [0, 3, 6]), ([0, 2, 3, 5, 6], [1, 4]), ([0, 1, 3, 4, 6], [2, 5])]
-    assert all((truths[:, 0, :5] == 7).all() and (labels[:, 0, :5] == 255).all() for _, labels, _, truths in asked)
+    assert all(
+        (truths[:, 0, :5] == 7).all() and (labels[:, 0, :5] == 255).all()
+        for _, labels, _, truths in asked
+    )
     for maps, labels, others, truths in asked:
         assert maps.n_images == len(labels) and others.n_images == len(truths)
     whole = torch.cat([others.maps[0] for _, _, others, _ in asked])
@@ -42,7 +46,9 @@ def test_folds_ask_every_training_image_once_by_others(tiny, root):
 
 def test_painted_data_is_asked_on_its_validation_split(monkeypatch):
     splits = []
-    monkeypatch.setattr(probing, "_maps", lambda backbone, preset, split, root: splits.append(split))
+    monkeypatch.setattr(
+        probing, "_maps", lambda backbone, preset, split, root: splits.append(split)
+    )
     [(_, labels, _, truths)] = probing.rounds(None, SMOKE)
     assert splits == ["train", "validation"]
     assert (len(labels), len(truths)) == (SMOKE.counts["train"], SMOKE.counts["validation"])
@@ -68,11 +74,17 @@ def test_every_map_is_asked_alone(smoke, monkeypatch):
         [(maps, _, others, _)] = rounds
         seen.append((maps.maps[0], others.maps[0], n_members))
         return np.ones((2, SMOKE.n_classes + 1, SMOKE.n_classes), int)
+
     monkeypatch.setattr(probing, "ask", ask)
     backbone, rounds = smoke
     table = probing.ask_each_map(backbone, rounds, SMOKE)
-    assert list(zip(table.step, table.block)) == [(s, b) for s in backbone.steps for b in backbone.blocks]
-    assert all(a is m and b is o and n == 1 for (a, b, n), m, o in zip(seen, rounds[0][0].maps, rounds[0][2].maps, strict=True))
+    assert list(zip(table.step, table.block)) == [
+        (s, b) for s in backbone.steps for b in backbone.blocks
+    ]
+    assert all(
+        a is m and b is o and n == 1
+        for (a, b, n), m, o in zip(seen, rounds[0][0].maps, rounds[0][2].maps, strict=True)
+    )
 
 
 def test_spread_is_that_of_redrawn_images():

@@ -1,4 +1,5 @@
 """What the published code left behind: its classifiers, evaluated by every rule without training; its checkpoints."""
+
 import json
 import re
 import weakref
@@ -31,8 +32,13 @@ def publish(ensemble, folder):
         for layer, weight, bias in ORDER:
             state |= {f"{layer}.weight": t[weight].T, f"{layer}.bias": t[bias]}
         for layer, k in (("2", 0), ("5", 1)):
-            state |= {f"{layer}.weight": t[f"scale{k}"], f"{layer}.bias": t[f"shift{k}"], f"{layer}.running_mean": t[f"mean{k}"],
-                      f"{layer}.running_var": t[f"var{k}"], f"{layer}.num_batches_tracked": torch.tensor(9)}
+            state |= {
+                f"{layer}.weight": t[f"scale{k}"],
+                f"{layer}.bias": t[f"shift{k}"],
+                f"{layer}.running_mean": t[f"mean{k}"],
+                f"{layer}.running_var": t[f"var{k}"],
+                f"{layer}.num_batches_tracked": torch.tensor(9),
+            }
         prefix = "layers." if i % 2 else "module.layers."
         state = {prefix + name: value.clone() for name, value in state.items()}
         torch.save({"model_state_dict": state}, folder / f"model_{i}.pth")
@@ -64,10 +70,23 @@ def plain(mini, classifiers):
         members[i].load_state_dict({name.split("layers.")[1]: t for name, t in state.items()})
     votes, noise, tests = {}, shared_noise(64), list(samples(SMOKE, "test"))
     for sample in tests:
-        x = oracle.pixel_features(mini.model, mini.diffusion, to_input(sample.image, 64)[None], mini.steps, mini.blocks,
-                                  lambda: noise, 64).flatten(1).T
+        x = (
+            oracle.pixel_features(
+                mini.model,
+                mini.diffusion,
+                to_input(sample.image, 64)[None],
+                mini.steps,
+                mini.blocks,
+                lambda: noise,
+                64,
+            )
+            .flatten(1)
+            .T
+        )
         with torch.no_grad():
-            votes[sample.name] = oracle.hard_vote(torch.stack([net(x) for net in members])).view(64, 64).numpy()
+            votes[sample.name] = (
+                oracle.hard_vote(torch.stack([net(x) for net in members])).view(64, 64).numpy()
+            )
     return votes, [sample.label for sample in tests]
 
 
@@ -78,17 +97,28 @@ def voted(classifiers, plain, tmp_path_factory):
     predictions.mkdir()
     for name, labels in list(plain[0].items())[:2]:
         np.save(predictions / f"{name}.npy", labels)
-    labels.flat[:41] = (labels.flat[:41] + 1) % 4                               # 41 of 8192 pixels differ
+    labels.flat[:41] = (labels.flat[:41] + 1) % 4  # 41 of 8192 pixels differ
     np.save(predictions / f"{name}.npy", labels)
     labels.flat[:41] = (labels.flat[:41] - 1) % 4
     folder = tmp_path_factory.mktemp("voted")
-    done = diffseg("vote", "mini_smoke", "--classifiers", classifiers, "--device", "cpu", "--results", folder / "results",
-                   "--votes", folder / "votes")
+    done = diffseg(
+        "vote",
+        "mini_smoke",
+        "--classifiers",
+        classifiers,
+        "--device",
+        "cpu",
+        "--results",
+        folder / "results",
+        "--votes",
+        folder / "votes",
+    )
     assert done.exit_code == 0, done.output
     return done.stdout, folder / "votes"
 
 
 # ---- diffseg vote -----------------------------------------------------------------------------------------------------
+
 
 def test_saved_votes_are_the_oracles(voted, plain):
     assert {file.name for file in voted[1].iterdir()} == {f"{name}.npy" for name in plain[0]}
@@ -100,19 +130,32 @@ def test_saved_votes_are_the_oracles(voted, plain):
 
 
 def test_every_rule_has_its_row(voted, plain):
-    rows = {row.split(" | ")[0].strip("| "): row for row in voted[0].splitlines() if row.startswith("| ")}
+    rows = {
+        row.split(" | ")[0].strip("| "): row
+        for row in voted[0].splitlines()
+        if row.startswith("| ")
+    }
     miou = 100 * oracle.mean_iou(list(plain[0].values()), plain[1], 4, 255)
     assert miou > 30, "the classifiers have learned"
     assert rows.pop("majority").startswith(f"| majority | {miou:.2f} |  | ")
-    assert set(rows) >= {"rule", "mean", "geometric mean", "most certain", "entropy weighted, k = 1"} and len(rows) == 6
-    assert any(re.fullmatch(r"entropy weighted, k = \S+, chosen on validation", name) for name in rows)
+    assert (
+        set(rows) >= {"rule", "mean", "geometric mean", "most certain", "entropy weighted, k = 1"}
+        and len(rows) == 6
+    )
+    assert any(
+        re.fullmatch(r"entropy weighted, k = \S+, chosen on validation", name) for name in rows
+    )
     gain = r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]"
-    assert all(len(re.findall(gain, row)) == (0 if name == "rule" else 2) for name, row in rows.items())
+    assert all(
+        len(re.findall(gain, row)) == (0 if name == "rule" else 2) for name, row in rows.items()
+    )
 
 
 def test_noise_and_fit_are_said(voted):
-    assert voted[0].startswith("3 classifiers for mini_smoke, 3 test images; noise: one tensor for all images and steps, seed 0, "
-                               "cpu generator; U-Net in float32\n")
+    assert voted[0].startswith(
+        "3 classifiers for mini_smoke, 3 test images; noise: one tensor for all images and steps, seed 0, "
+        "cpu generator; U-Net in float32\n"
+    )
 
 
 def test_agreement_with_the_archives_own_predictions(voted):
@@ -126,18 +169,35 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
         extract(mini, images, shared_noise(64), store=run.big / "features" / split)
     run.outputs(FEATURES)[0].parent.mkdir(parents=True)
     run.outputs(FEATURES)[0].write_text("{}")
-    record = {"key": stage_key(run, FEATURES, {}), "outputs": outputs_now(run, FEATURES), "facts": {"noise": "as written here"}}
+    record = {
+        "key": stage_key(run, FEATURES, {}),
+        "outputs": outputs_now(run, FEATURES),
+        "facts": {"noise": "as written here"},
+    }
     write_json(run.record(FEATURES), record)
 
     def refuse(*args, **kw):
         raise ValueError("the U-Net was asked")
+
     monkeypatch.setattr(applying, "load_backbone", refuse)
-    own = tmp_path / "ensemble.safetensors"                         # as a run leaves them
+    own = tmp_path / "ensemble.safetensors"  # as a run leaves them
     PixelEnsemble.from_published(classifiers).save(own)
-    ask = "vote", "mini_smoke", "--classifiers", own, "--device", "cpu", "--results", tmp_path / "results"
+    ask = (
+        "vote",
+        "mini_smoke",
+        "--classifiers",
+        own,
+        "--device",
+        "cpu",
+        "--results",
+        tmp_path / "results",
+    )
     done = diffseg(*ask)
     table = [line for line in voted[0].splitlines() if line.startswith("|")]
-    assert done.exit_code == 0 and [line for line in done.stdout.splitlines() if line.startswith("|")] == table
+    assert (
+        done.exit_code == 0
+        and [line for line in done.stdout.splitlines() if line.startswith("|")] == table
+    )
     assert "noise: as written here (features of " in done.stdout
     write_json(run.record(FEATURES), record | {"key": {**record["key"], "checkpoint": None}})
     assert "the U-Net was asked" in diffseg(*ask).output, "features of something else are not taken"
@@ -145,10 +205,12 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
 
 def test_k_is_chosen_on_validation_by_hand():
     """A certain member says 1, two hesitant ones 0. H = .0560 and .5004: 1 wins if .98 exp(.4444 k) > 1.2, from k = .456 on."""
-    probs = torch.tensor([[.01, .99], [.8, .2], [.8, .2]])[:, :, None, None]
-    for truth, k in ((1, "0.5"), (0, "0")):                         # the smallest of the grid that is right
+    probs = torch.tensor([[0.01, 0.99], [0.8, 0.2], [0.8, 0.2]])[:, :, None, None]
+    for truth, k in ((1, "0.5"), (0, "0")):  # the smallest of the grid that is right
         opinions = iter([(Sample("a", None, np.array([[truth]])), probs)])
-        rules = applying._chosen_on_validation(opinions, SimpleNamespace(n_classes=2, ignore_label=255))
+        rules = applying._chosen_on_validation(
+            opinions, SimpleNamespace(n_classes=2, ignore_label=255)
+        )
         assert list(rules) == [f"entropy weighted, k = {k}, chosen on validation"]
         assert next(iter(rules.values()))(probs).argmax() == truth
 
@@ -158,19 +220,29 @@ def test_without_a_validation_split_no_k_is_chosen(tmp_path):
     assert not applying._is_there(run, "validation") and applying._is_there(run, "test")
     (tmp_path / "datasets" / "cat_15" / "ddpm").mkdir(parents=True)
     assert applying._is_there(run, "validation")
-    assert not applying._is_there(SimpleNamespace(preset=DATASETS["celeba_19"], data_root=tmp_path), "validation")
+    assert not applying._is_there(
+        SimpleNamespace(preset=DATASETS["celeba_19"], data_root=tmp_path), "validation"
+    )
 
 
 # ---- what fits --------------------------------------------------------------------------------------------------------
+
 
 def test_the_official_network_is_known_without_its_weights():
     assert applying.anatomy("lsun_cat") == (8448, 48 * 2**20, 2_211_256_344)
 
 
-@pytest.mark.parametrize("n_features, n_classes, widths, fits", [
-    (8448, 15, (128, 32), ["cat_15"]), (8448, 34, (256, 128), ["ffhq_34"]), (8448, 34, (128, 32), []), (1056, 15, (128, 32), []),
-    (1056, 10, (128, 32), ["mini_ffhq", "mini_cat"]), (8448, 2, (128, 32), []),
-])
+@pytest.mark.parametrize(
+    "n_features, n_classes, widths, fits",
+    [
+        (8448, 15, (128, 32), ["cat_15"]),
+        (8448, 34, (256, 128), ["ffhq_34"]),
+        (8448, 34, (128, 32), []),
+        (1056, 15, (128, 32), []),
+        (1056, 10, (128, 32), ["mini_ffhq", "mini_cat"]),
+        (8448, 2, (128, 32), []),
+    ],
+)
 def test_presets_that_fit(n_features, n_classes, widths, fits):
     assert applying.fitting_presets(PixelEnsemble(1, n_features, n_classes, widths)) == fits
 
@@ -182,13 +254,29 @@ def cat(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["horse_21"], ["15 classes, 8448 features and widths 128, 32 fit cat_15, not horse_21 on backbone lsun_horse (21 "]),
-    (["mini_cat"], ["fit cat_15, not mini_cat on backbone mini (10 classes, 1056 features and widths 128, 32)"]),
-    (["cat_15", "--data", "/nonexistent"], ["/nonexistent/datasets/cat_15/real/test", "diffseg fetch cat_15"]),
-    (["dog_3"], ["unknown dataset 'dog_3'", "cat_15"]),
-    (["cat_15", "--backbone", "dog.json"], ["dog.json: no such backbone file"]),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (
+            ["horse_21"],
+            [
+                "15 classes, 8448 features and widths 128, 32 fit cat_15, not horse_21 on backbone lsun_horse (21 "
+            ],
+        ),
+        (
+            ["mini_cat"],
+            [
+                "fit cat_15, not mini_cat on backbone mini (10 classes, 1056 features and widths 128, 32)"
+            ],
+        ),
+        (
+            ["cat_15", "--data", "/nonexistent"],
+            ["/nonexistent/datasets/cat_15/real/test", "diffseg fetch cat_15"],
+        ),
+        (["dog_3"], ["unknown dataset 'dog_3'", "cat_15"]),
+        (["cat_15", "--backbone", "dog.json"], ["dog.json: no such backbone file"]),
+    ],
+)
 def test_mistakes_are_one_clear_sentence(cat, arguments, words, tmp_path):
     done = diffseg("vote", *arguments, "--classifiers", cat, "--results", tmp_path / "results")
     assert done.exit_code == 1 and len(done.output.strip().splitlines()) == 1, done.output
@@ -201,10 +289,16 @@ def test_a_folder_that_is_not_there(tmp_path):
     assert done.exit_code == 1 and "none: no such folder of pixel classifiers" in done.output
 
 
-@pytest.mark.parametrize("content, message", [
-    (np.zeros((2, 2), np.uint8), r"a\.npy: a vote of shape \(2, 2\); the labels have \(64, 64\)"),
-    (np.array([None]), r"a\.npy: not a readable \.npy vote"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (
+            np.zeros((2, 2), np.uint8),
+            r"a\.npy: a vote of shape \(2, 2\); the labels have \(64, 64\)",
+        ),
+        (np.array([None]), r"a\.npy: not a readable \.npy vote"),
+    ],
+)
 def test_predictions_that_cannot_be_compared(tmp_path, content, message):
     np.save(tmp_path / "a.npy", content, allow_pickle=True)
     with pytest.raises(ValueError, match=message):
@@ -213,9 +307,14 @@ def test_predictions_that_cannot_be_compared(tmp_path, content, message):
 
 # ---- checkpoints ------------------------------------------------------------------------------------------------------
 
-def test_weights_are_mapped_not_copied_and_those_of_unused_blocks_are_dropped(tiny_spec, tiny_weights, tmp_path, monkeypatch):
+
+def test_weights_are_mapped_not_copied_and_those_of_unused_blocks_are_dropped(
+    tiny_spec, tiny_weights, tmp_path, monkeypatch
+):
     torch.save(tiny_weights, tmp_path / "unet.pt")
-    (tmp_path / "own.json").write_text(json.dumps({**tiny_spec, "checkpoint": "unet.pt", "blocks": [0]}))
+    (tmp_path / "own.json").write_text(
+        json.dumps({**tiny_spec, "checkpoint": "unet.pt", "blocks": [0]})
+    )
     read, place, load = {}, {}, torch.load
 
     def watched(*args, **kw):
@@ -223,9 +322,12 @@ def test_weights_are_mapped_not_copied_and_those_of_unused_blocks_are_dropped(ti
         read.update({name: weakref.ref(t) for name, t in state.items()})
         place.update({name: t.data_ptr() for name, t in state.items()})
         return state
+
     monkeypatch.setattr(torch, "load", watched)
     kept = load_backbone(str(tmp_path / "own.json")).model.state_dict()
     unused = {name for name in read if re.match(r"output_blocks\.[123]|out\.", name)}
     assert unused and kept.keys() == read.keys() - unused
-    assert {name: t.data_ptr() for name, t in kept.items()} == {name: place[name] for name in kept}, "still the file's own bytes"
+    assert {name: t.data_ptr() for name, t in kept.items()} == {
+        name: place[name] for name in kept
+    }, "still the file's own bytes"
     assert not any(read[name]() is not None for name in unused), "nobody holds what is not used"

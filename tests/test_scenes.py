@@ -1,4 +1,5 @@
 """The painted scenes: deterministic, of disjoint splits, with exact labels of every class."""
+
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -40,11 +41,14 @@ def test_every_class_is_present_in_the_training_split(family, train):
 
 def test_class_names_are_those_of_the_preset(family):
     from importlib import import_module
-    assert list(import_module(f"diffseg_utils.scenes.{family}").NAMES) == list(PAINTED[family].classes)
+
+    assert list(import_module(f"diffseg_utils.scenes.{family}").NAMES) == list(
+        PAINTED[family].classes
+    )
 
 
 def test_a_scene_is_deterministic(family, train):
-    np.random.seed(5)                                               # noqa: NPY002 (the global state must not matter)
+    np.random.seed(5)  # noqa: NPY002 (the global state must not matter)
     for index in (3, 0):
         again = paint(family, "train", index)
         np.testing.assert_array_equal(again[0], train[index][0])

@@ -1,4 +1,5 @@
 """Notebooks that no run makes: they go through on a small dataset without a warning; a kernel ends without one, too."""
+
 import signal
 from pathlib import Path
 
@@ -18,12 +19,21 @@ def test_tour(tmp_path):
 
 
 def test_recipes_are_compared_with_the_tuned_one(tmp_path):
-    few = {"datasets": "mini_smoke", "seeds": "0", "n_images": 2, "n_members": 2, "epochs": 1, "results": str(tmp_path)}
+    few = {
+        "datasets": "mini_smoke",
+        "seeds": "0",
+        "n_images": 2,
+        "n_members": 2,
+        "epochs": 1,
+        "results": str(tmp_path),
+    }
     execute(NOTEBOOKS / "02b_training_recipes.ipynb", tmp_path / "recipes.ipynb", few)
     assert "Warning" not in (tmp_path / "recipes.ipynb").read_text()
     table = pd.read_csv(tmp_path / "recipes.csv").set_index("recipe")
     assert len(table) == 16 and (table.images == 2).all() and (table.seconds > 0).all()
-    assert table.difference.to_numpy() == pytest.approx(table.majority - table.majority["tuned"], abs=0.01)
+    assert table.difference.to_numpy() == pytest.approx(
+        table.majority - table.majority["tuned"], abs=0.01
+    )
     assert table.difference["published"] != 0 and table.difference["tuned"] == 0
 
 
@@ -34,9 +44,12 @@ def test_a_kernel_is_not_interrupted_at_its_end(tmp_path, monkeypatch):
     async def recorded(self, signum):
         sent.append(signum)
         await send(self, signum)
+
     monkeypatch.setattr(LocalProvisioner, "send_signal", recorded)
     cell = nbformat.v4.new_code_cell("x = 1  # a number", metadata={"tags": ["parameters"]})
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), tmp_path / "small.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[cell], metadata=kernel), tmp_path / "small.ipynb"
+    )
     execute(tmp_path / "small.ipynb", tmp_path / "out.ipynb", {})
     assert signal.SIGINT not in sent

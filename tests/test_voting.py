@@ -36,7 +36,9 @@ property_test = settings(derandomize=True, deadline=None, max_examples=60)
 def distributions(draw, dtype=torch.float32, least=0, members=4, classes=4, pixels=3):
     """probs [N, C, P] from small whole numbers: full of zeros, ties and equal members."""
     n, c, p = (draw(st.integers(1, top)) for top in (members, classes, pixels))
-    draws = torch.Generator().manual_seed(draw(st.integers(0, 999)))  # one number drawn a case: ten times faster
+    draws = torch.Generator().manual_seed(
+        draw(st.integers(0, 999))
+    )  # one number drawn a case: ten times faster
     counts = torch.randint(least, 1 + draw(st.integers(1, 6)), (n, c, p), generator=draws).to(dtype)
     counts[:, 0] += counts.sum(1) == 0
     return counts / counts.sum(1, keepdim=True)
@@ -57,7 +59,9 @@ def plain_entropy(q):
 def plain_weights(pixel, k):
     excess = [plain_entropy(q) for q in pixel]
     excess = [h - min(excess) for h in excess]
-    scores = [math.exp(-k * h) if h > 1e-12 else 1.0 for h in excess]  # 1e-12: equal but for rounding
+    scores = [
+        math.exp(-k * h) if h > 1e-12 else 1.0 for h in excess
+    ]  # 1e-12: equal but for rounding
     return [s / sum(scores) for s in scores]
 
 
@@ -88,7 +92,9 @@ def each_pixel(function, probs):
 
 
 def close(got, wanted, tolerance=2e-6):
-    assert_close(got.double(), torch.as_tensor(wanted, dtype=torch.float64), atol=tolerance, rtol=tolerance)
+    assert_close(
+        got.double(), torch.as_tensor(wanted, dtype=torch.float64), atol=tolerance, rtol=tolerance
+    )
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------------
@@ -102,7 +108,9 @@ def test_entropy_by_hand():
 
 
 def test_entropy_weights_by_hand():
-    certain_and_unsure = members([1.0, 0], [0.5, 0.5])  # H = 0 and log 2, so the weights are 1 : 2^-k
+    certain_and_unsure = members(
+        [1.0, 0], [0.5, 0.5]
+    )  # H = 0 and log 2, so the weights are 1 : 2^-k
     close(entropy_weights(certain_and_unsure, 1)[:, 0], [2 / 3, 1 / 3])
     close(entropy_weights(certain_and_unsure, 2)[:, 0], [4 / 5, 1 / 5])
     close(entropy_weighted(certain_and_unsure)[:, 0], [5 / 6, 1 / 6])
@@ -113,7 +121,9 @@ def test_rules_by_hand():
     probs = members([0.9, 0.1], [0.5, 0.5])
     close(mean(probs)[:, 0], [0.7, 0.3])
     sixteenths = torch.arange(17) / 16
-    assert mean(torch.stack([sixteenths, 1 - sixteenths])[None].repeat(2, 1, 1))[0].equal(sixteenths)  # no logarithms
+    assert mean(torch.stack([sixteenths, 1 - sixteenths])[None].repeat(2, 1, 1))[0].equal(
+        sixteenths
+    )  # no logarithms
     close(geometric_mean(probs)[:, 0], [3 / 4, 1 / 4])  # sqrt(.45) : sqrt(.05) = 3 : 1
     close(most_certain(probs)[:, 0], [0.9, 0.1])
     close(majority(members([0.9, 0.1], [0.4, 0.6], [0.3, 0.7]))[:, 0], [1 / 3, 2 / 3])
@@ -141,7 +151,10 @@ def test_one_certain_member_outvotes_two_hesitant_ones_when_k_is_large():
 
 
 def test_ties_go_to_the_lowest_id():
-    assert majority(members([0.5, 0.5], [0, 1]))[:, 0].tolist() == [0.5, 0.5]  # the first member's own tie
+    assert majority(members([0.5, 0.5], [0, 1]))[:, 0].tolist() == [
+        0.5,
+        0.5,
+    ]  # the first member's own tie
     for rule in RULES:
         assert vote(members([0.2, 0.4, 0.4], [0.2, 0.4, 0.4]), rule) == 1
         assert vote(members([0, 0, 1.0], [0, 1.0, 0]), rule) == 1  # one vote each
@@ -150,13 +163,18 @@ def test_ties_go_to_the_lowest_id():
     firsts = np.argmax(grid.numpy(), 1)
     assert np.array_equal(np.stack([vote(q[None], "majority") for q in grid]), firsts)
     assert np.array_equal(np.stack([sweep(q[None], [0])[0] for q in grid]), firsts)
-    assert torch.equal(vote(torch.full((3, 37, 129, 65), 1 / 37)), torch.zeros(129, 65, dtype=torch.int64))
+    assert torch.equal(
+        vote(torch.full((3, 37, 129, 65), 1 / 37)), torch.zeros(129, 65, dtype=torch.int64)
+    )
 
 
 def test_labels_and_shapes():
     probs = torch.softmax(torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0)), 1)
     assert entropy(probs).shape == entropy_weights(probs, 1).shape == (3, 5, 6)
-    assert sweep(probs, np.linspace(0, 2, 7)).shape == (7, 5, 6) and sweep(probs, [1]).dtype == torch.int64
+    assert (
+        sweep(probs, np.linspace(0, 2, 7)).shape == (7, 5, 6)
+        and sweep(probs, [1]).dtype == torch.int64
+    )
     assert disagreement(probs).shape == (5, 6) and isinstance(image_uncertainty(probs), float)
     assert list(RULES) == ["majority", "mean", "geometric_mean", "entropy_weighted", "most_certain"]
     for name, rule in RULES.items():
@@ -165,7 +183,9 @@ def test_labels_and_shapes():
         close(rule(probs[..., 0, 0]), rule(probs)[..., 0, 0])  # no pixel dimension at all
         assert rule(probs.double()).dtype == torch.float64
     assert RULES["entropy_weighted"](probs, k=2.0).equal(entropy_weighted(probs, 2.0))
-    assert vote(probs, pool, k=1, r=0).equal(pool(probs, k=1, r=0).argmax(0))  # a function of the caller's choice
+    assert vote(probs, pool, k=1, r=0).equal(
+        pool(probs, k=1, r=0).argmax(0)
+    )  # a function of the caller's choice
 
 
 # --- against plain loops ----------------------------------------------------------------------------------------------
@@ -190,7 +210,9 @@ def test_rules_equal_plain_loops(probs, k):
 @given(
     distributions(torch.float64, least=1),
     st.sampled_from([0, 0.3, 1, 4]),
-    st.sampled_from([0, 1e-5, 0.004, 0.006, 0.5, 1, 2, 30]),  # both sides of the point where the formula changes
+    st.sampled_from(
+        [0, 1e-5, 0.004, 0.006, 0.5, 1, 2, 30]
+    ),  # both sides of the point where the formula changes
     st.sampled_from([0.1, 0.5, 1, 3, 1e6]),
 )
 def test_pool_equals_plain_loops(probs, k, r, temperature):
@@ -217,7 +239,9 @@ def test_disagreement_equals_plain_loops(probs):
 
 def test_equal_members_disagree_by_nothing():
     q = torch.softmax(torch.randn(1, 7, 500, generator=torch.Generator().manual_seed(0)), 1)
-    assert (disagreement(q.repeat(10, 1, 1)) >= 0).all()  # H(mean) - mean H rounds to either side of zero
+    assert (
+        disagreement(q.repeat(10, 1, 1)) >= 0
+    ).all()  # H(mean) - mean H rounds to either side of zero
     close(disagreement(q.repeat(10, 1, 1)), torch.zeros(500))
 
 
@@ -225,10 +249,16 @@ def test_uncertainty_of_an_image_is_the_mean_of_its_most_disputed_tenth():
     # two certain members; in pixel j the second gives p_j to the other class: disagreement grows with p_j
     p = torch.linspace(0, 1, 29)[torch.randperm(29, generator=torch.Generator().manual_seed(1))]
     probs = torch.stack([torch.stack([torch.ones(29), torch.zeros(29)]), torch.stack([1 - p, p])])
-    top_two = [plain_entropy([1 - x / 2, x / 2]) - plain_entropy([1 - x, x]) / 2 for x in (1, 27 / 28)]
+    top_two = [
+        plain_entropy([1 - x / 2, x / 2]) - plain_entropy([1 - x, x]) / 2 for x in (1, 27 / 28)
+    ]
     assert image_uncertainty(probs) == pytest.approx(sum(top_two) / 2, abs=1e-6)  # int(29 / 10) = 2
-    assert image_uncertainty(probs[..., p > 0.8]) == pytest.approx(LOG2, abs=1e-6)  # of six pixels: one at least
-    assert image_uncertainty(probs, top=1) == pytest.approx(disagreement(probs).mean().item(), abs=1e-6)
+    assert image_uncertainty(probs[..., p > 0.8]) == pytest.approx(
+        LOG2, abs=1e-6
+    )  # of six pixels: one at least
+    assert image_uncertainty(probs, top=1) == pytest.approx(
+        disagreement(probs).mean().item(), abs=1e-6
+    )
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -246,7 +276,9 @@ def test_k_zero_is_the_mean_to_the_last_bit(probs):
 @property_test
 @given(distributions(), st.integers(0, 3))
 def test_infinite_k_shares_equally_among_the_most_certain(probs, copied):
-    probs = torch.cat([probs, probs[copied % len(probs)][None]])  # a member twice: a tie of entropies
+    probs = torch.cat(
+        [probs, probs[copied % len(probs)][None]]
+    )  # a member twice: a tie of entropies
     uncertainty = entropy(probs)
     best = (uncertainty == uncertainty.amin(0)).float()  # (N, P)
     close(most_certain(probs), ((best / best.sum(0))[:, None] * probs).sum(0))
@@ -265,7 +297,11 @@ def test_large_k_is_the_most_certain(k):
 def test_weights_keep_their_digits_for_large_k():
     h = entropy(members([0.30, 0.70], [0.3001, 0.6999], [0.5, 0.5]).double())[:, 0]
     wanted = torch.softmax(-1e4 * h, 0)
-    close(entropy_weights(members([0.30, 0.70], [0.3001, 0.6999], [0.5, 0.5]), 1e4)[:, 0], wanted, 1e-2)
+    close(
+        entropy_weights(members([0.30, 0.70], [0.3001, 0.6999], [0.5, 0.5]), 1e4)[:, 0],
+        wanted,
+        1e-2,
+    )
 
 
 @property_test
@@ -290,7 +326,9 @@ def test_large_order_is_the_maximum_over_members_that_count(r):
     close(pool(probs, k=math.inf, r=r)[:, 0], [0.6, 0.3, 0.1])  # weight zero: no say
 
 
-@pytest.mark.parametrize("temperature, wanted", [(1e-320, [1, 0, 0]), (1e-3, [1, 0, 0]), (1e9, [0.5, 0.5, 0])])
+@pytest.mark.parametrize(
+    "temperature, wanted", [(1e-320, [1, 0, 0]), (1e-3, [1, 0, 0]), (1e9, [0.5, 0.5, 0])]
+)
 def test_extreme_temperatures(temperature, wanted):
     close(pool(members([0.6, 0.4, 0]), temperature=temperature)[:, 0], wanted)
 
@@ -302,14 +340,23 @@ def test_a_zero_is_a_veto_in_the_geometric_mean():
     # nobody survives: the class with the fewest vetoes, and equally many share as their other members say
     close(geometric_mean(members([1.0, 0, 0], [0, 1, 0], [0, 0.5, 0.5]))[:, 0], [0, 1, 0])
     close(geometric_mean(members([1.0, 0, 0], [0, 1, 0]))[:, 0], [0.5, 0.5, 0])
-    close(geometric_mean(members([0.8, 0.2, 0, 0], [0, 0, 0.5, 0.5]))[:, 0], torch.tensor([4, 1, 2.5, 2.5]).sqrt()
-          / torch.tensor([4, 1, 2.5, 2.5]).sqrt().sum(), 1e-3)
+    close(
+        geometric_mean(members([0.8, 0.2, 0, 0], [0, 0, 0.5, 0.5]))[:, 0],
+        torch.tensor([4, 1, 2.5, 2.5]).sqrt() / torch.tensor([4, 1, 2.5, 2.5]).sqrt().sum(),
+        1e-3,
+    )
 
 
 @property_test
 @given(distributions(members=1, least=1), KS)
 def test_a_single_member_is_itself(probs, k):
-    for got in (mean(probs), geometric_mean(probs), most_certain(probs), entropy_weighted(probs, k), pool(probs, k, 3)):
+    for got in (
+        mean(probs),
+        geometric_mean(probs),
+        most_certain(probs),
+        entropy_weighted(probs, k),
+        pool(probs, k, 3),
+    ):
         close(got, probs[0])
     assert (entropy_weights(probs, k) == 1).all() and (disagreement(probs) < 1e-6).all()
 
@@ -318,7 +365,9 @@ def test_a_single_class_is_certain():
     probs = torch.ones(3, 1, 4)
     for rule in RULES.values():
         assert rule(probs).tolist() == [[1.0] * 4] or torch.allclose(rule(probs), probs[0])
-    assert (entropy(probs) == 0).all() and (vote(probs) == 0).all() and image_uncertainty(probs) == 0
+    assert (
+        (entropy(probs) == 0).all() and (vote(probs) == 0).all() and image_uncertainty(probs) == 0
+    )
 
 
 # --- symmetries -------------------------------------------------------------------------------------------------------
@@ -348,7 +397,9 @@ def test_every_rule_is_a_distribution_and_knows_no_order(rule, probs, random):
 
     # renaming classes renames the result; without ties inside a member or between entropies, which order breaks
     classes = random.sample(range(probs.shape[1]), probs.shape[1])
-    untied = torch.softmax(probs.double() + torch.arange(probs[:, :, 0].numel()).reshape(*probs.shape[:2], 1) / 97, 1)
+    untied = torch.softmax(
+        probs.double() + torch.arange(probs[:, :, 0].numel()).reshape(*probs.shape[:2], 1) / 97, 1
+    )
     close(rule(untied[:, classes]), rule(untied)[classes], 1e-9)
 
 
@@ -370,43 +421,84 @@ PROBS = torch.full((2, 3, 4), 1 / 3)
 
 
 @pytest.mark.parametrize("k", [-1, -1e-9, math.nan, -math.inf])
-@pytest.mark.parametrize("call", [entropy_weights, entropy_weighted, lambda p, k: vote(p, k=k),
-                                  lambda p, k: sweep(p, [0, k]), lambda p, k: pool(p, k=k, r=0)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        entropy_weights,
+        entropy_weighted,
+        lambda p, k: vote(p, k=k),
+        lambda p, k: sweep(p, [0, k]),
+        lambda p, k: pool(p, k=k, r=0),
+    ],
+)
 def test_bad_k(call, k):
     with pytest.raises(ValueError, match=re.escape(f"k must be a number >= 0, not {k}")):
         call(PROBS, k)
 
 
-@pytest.mark.parametrize("name, value, bounds", [
-    ("r", -0.5, ">= 0"), ("r", math.nan, ">= 0"),
-    ("temperature", 0, "> 0"), ("temperature", -1.0, "> 0"), ("temperature", math.nan, "> 0"),
-])
+@pytest.mark.parametrize(
+    "name, value, bounds",
+    [
+        ("r", -0.5, ">= 0"),
+        ("r", math.nan, ">= 0"),
+        ("temperature", 0, "> 0"),
+        ("temperature", -1.0, "> 0"),
+        ("temperature", math.nan, "> 0"),
+    ],
+)
 def test_bad_numbers_of_the_pool(name, value, bounds):
-    with pytest.raises(ValueError, match=re.escape(f"{name} must be a number {bounds}, not {value}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"{name} must be a number {bounds}, not {value}")
+    ):
         pool(PROBS, **{name: value})
 
 
 @pytest.mark.parametrize("top", [0, -0.1, 1.5, math.nan])
 def test_bad_top(top):
-    with pytest.raises(ValueError, match=re.escape(f"top must be a number > 0 and <= 1, not {top}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"top must be a number > 0 and <= 1, not {top}")
+    ):
         image_uncertainty(PROBS, top)
 
 
-@pytest.mark.parametrize("probs", [torch.tensor(1.0), torch.ones(3), torch.ones(0, 3, 2), torch.ones(3, 0, 2),
-                                   torch.ones(2, 1, 4, dtype=torch.int64)])
-@pytest.mark.parametrize("call", [entropy, disagreement, image_uncertainty, *RULES.values(), pool, vote,
-                                  lambda p: entropy_weights(p, 1), lambda p: sweep(p, [1])])
+@pytest.mark.parametrize(
+    "probs",
+    [
+        torch.tensor(1.0),
+        torch.ones(3),
+        torch.ones(0, 3, 2),
+        torch.ones(3, 0, 2),
+        torch.ones(2, 1, 4, dtype=torch.int64),
+    ],
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        entropy,
+        disagreement,
+        image_uncertainty,
+        *RULES.values(),
+        pool,
+        vote,
+        lambda p: entropy_weights(p, 1),
+        lambda p: sweep(p, [1]),
+    ],
+)
 def test_bad_probs(call, probs):
     with pytest.raises(ValueError, match=re.escape(f"not {probs.dtype} {list(probs.shape)}")):
         call(probs)
 
 
 def test_bad_rules_and_keywords():
-    with pytest.raises(ValueError, match=r"unknown rule 'mode'; choose from majority, mean, .*, most_certain$"):
+    with pytest.raises(
+        ValueError, match=r"unknown rule 'mode'; choose from majority, mean, .*, most_certain$"
+    ):
         vote(PROBS, "mode")
     with pytest.raises(ValueError, match=r"^rule majority takes no k; it takes probs$"):
         vote(PROBS, "majority", k=1)
-    with pytest.raises(ValueError, match=r"^rule entropy_weighted takes no K, r; it takes probs, k$"):
+    with pytest.raises(
+        ValueError, match=r"^rule entropy_weighted takes no K, r; it takes probs, k$"
+    ):
         vote(PROBS, r=0, K=3)
     with pytest.raises(TypeError, match="unexpected keyword argument 'k'"):
         voting.mean(PROBS, k=1)

@@ -1,4 +1,5 @@
 """How many times more the published procedure costs."""
+
 import textwrap
 
 from .lines import note
@@ -18,6 +19,9 @@ def fig_costs(costs):
     ax.axvline(1, color=INK, lw=1)
     ax.set_yticks(y, names, fontsize=8.5)
     ax.invert_yaxis()
-    ax.set(xlabel="published / ours (mark: the goal)", xlim=(0.8, 2.5 * costs[["ratio", "goal"]].max(axis=None)))
+    ax.set(
+        xlabel="published / ours (mark: the goal)",
+        xlim=(0.8, 2.5 * costs[["ratio", "goal"]].max(axis=None)),
+    )
     ax.xaxis.set_major_formatter("{x:g}")
     return figure

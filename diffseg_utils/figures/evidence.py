@@ -1,4 +1,5 @@
 """Is the gain real, is it the entropy, what helps more? Differences with intervals; mIoU in percent, differences in points."""
+
 import numpy as np
 
 from .lines import curves, dots, note, ranks, verdict_colours
@@ -16,12 +17,18 @@ def fig_ladder(steps):
     groups = list(steps.groupby("dataset", sort=False))
     names, columns = list(steps.step.unique()), min(2, len(groups))
     rows = -(-len(groups) // columns)
-    figure, axes = new_figure(5.6 * columns, rows * (1 + 0.38 * len(names)), nrows=rows, ncols=columns, sharey=True)
-    for ax in axes.flat[len(groups):]:
+    figure, axes = new_figure(
+        5.6 * columns, rows * (1 + 0.38 * len(names)), nrows=rows, ncols=columns, sharey=True
+    )
+    for ax in axes.flat[len(groups) :]:
         ax.set_visible(False)
     for ax, (dataset, rungs) in zip(axes.flat, groups):
         _rungs(ax, rungs.set_index(rungs.step.map(names.index)))
-        ax.set(title=dataset, xlabel="mIoU (%); right: what the step adds, 95 % interval", ylim=(len(names) - 0.5, -0.5))
+        ax.set(
+            title=dataset,
+            xlabel="mIoU (%); right: what the step adds, 95 % interval",
+            ylim=(len(names) - 0.5, -0.5),
+        )
     for ax in axes[:, 0]:
         ax.set_yticks(range(len(names)), [look(step)[0] for step in names])
     return figure
@@ -36,7 +43,11 @@ def _rungs(ax, rungs):
     ax.hlines(rungs.index, before + rungs.low, before + rungs.high, color=colours, lw=6, alpha=0.35)
     ax.scatter(rungs.miou, rungs.index, c=[look(step)[1] for step in rungs.step], s=50, zorder=3)
     for colour, (y, rung) in zip(colours, rungs.iterrows()):
-        text = f"{rung.miou:.2f}" if np.isnan(rung.difference) else f"{rung.difference:+.2f} [{rung.low:+.2f}, {rung.high:+.2f}]"
+        text = (
+            f"{rung.miou:.2f}"
+            if np.isnan(rung.difference)
+            else f"{rung.difference:+.2f} [{rung.low:+.2f}, {rung.high:+.2f}]"
+        )
         note(ax, text, 1, y, (4, 0), xycoords=ax.get_yaxis_transform(), color=colour)
 
 
@@ -49,18 +60,67 @@ def fig_effects(effects):
     looks, costs = series(effects.dataset.unique()), effects.groupby("change").cost.first()
     figure, [[ax]] = new_figure(10, 1.5 + 0.62 * len(means))
     ax.axvline(0, color=INK, lw=1)
-    ax.barh(range(0, len(means), 2), 1, 1, color="#f4f4f4", transform=ax.get_yaxis_transform(), zorder=0)
-    ax.vlines(means, np.arange(len(means)) - 0.42, np.arange(len(means)) + 0.42, color=PALE, lw=5, zorder=1)
-    for shift, (dataset, (colour, marker)) in zip(np.linspace(0.28, -0.28, len(looks)) if len(looks) > 1 else [0], looks.items()):
+    ax.barh(
+        range(0, len(means), 2), 1, 1, color="#f4f4f4", transform=ax.get_yaxis_transform(), zorder=0
+    )
+    ax.vlines(
+        means,
+        np.arange(len(means)) - 0.42,
+        np.arange(len(means)) + 0.42,
+        color=PALE,
+        lw=5,
+        zorder=1,
+    )
+    for shift, (dataset, (colour, marker)) in zip(
+        np.linspace(0.28, -0.28, len(looks)) if len(looks) > 1 else [0], looks.items()
+    ):
         rows = effects[effects.dataset == dataset]
-        dots(ax, rows, means.index.get_indexer(rows.change) + shift, colour, marker, lw=1.5, s=28, label=dataset)
+        dots(
+            ax,
+            rows,
+            means.index.get_indexer(rows.change) + shift,
+            colour,
+            marker,
+            lw=1.5,
+            s=28,
+            label=dataset,
+        )
     for y, (change, mean) in enumerate(means.items()):
-        note(ax, f"{mean:+.2f}", 1, y, (10, 0), xycoords=ax.get_yaxis_transform(), fontsize=11, weight="bold")
-        note(ax, costs[change], 1, y, (62, 0), xycoords=ax.get_yaxis_transform(), fontsize=10, color=GREY)
+        note(
+            ax,
+            f"{mean:+.2f}",
+            1,
+            y,
+            (10, 0),
+            xycoords=ax.get_yaxis_transform(),
+            fontsize=11,
+            weight="bold",
+        )
+        note(
+            ax,
+            costs[change],
+            1,
+            y,
+            (62, 0),
+            xycoords=ax.get_yaxis_transform(),
+            fontsize=10,
+            color=GREY,
+        )
     for text, place in (("mean", 10), ("cost", 62)):
-        note(ax, text, 1, len(means) - 0.25, (place, 0), xycoords=ax.get_yaxis_transform(), fontsize=10)
+        note(
+            ax,
+            text,
+            1,
+            len(means) - 0.25,
+            (place, 0),
+            xycoords=ax.get_yaxis_transform(),
+            fontsize=10,
+        )
     ax.set_yticks(range(len(means)), means.index, fontsize=11)
-    ax.set(ylim=(-0.5, len(means) - 0.5), xlabel="mIoU points gained, 95 % interval (grey bar: mean of the datasets)")
+    ax.set(
+        ylim=(-0.5, len(means) - 0.5),
+        xlabel="mIoU points gained, 95 % interval (grey bar: mean of the datasets)",
+    )
     ax.tick_params(axis="y", length=0)
     ax.margins(x=0.03)
     figure.legend(loc="outside lower center", ncols=len(looks), fontsize=10, frameon=False)
@@ -70,8 +130,11 @@ def fig_effects(effects):
 def fig_members(curve):
     """mIoU against the number of members, with a band; curve: frame (rule, n_members, miou, low, high)."""
     figure, [[ax]] = new_figure(7.5, 3.8)
-    ax.set(xlabel="members (bands: subsets of the ensemble)", ylabel="mIoU (%)",
-           xticks=[n for n in (1, 2, 5, 10, 15, 20, 30) if n <= curve.n_members.max()])
+    ax.set(
+        xlabel="members (bands: subsets of the ensemble)",
+        ylabel="mIoU (%)",
+        xticks=[n for n in (1, 2, 5, 10, 15, 20, 30) if n <= curve.n_members.max()],
+    )
     curves(ax, curve, "n_members", "miou")
     return figure
 
@@ -98,7 +161,17 @@ def fig_power(curve):
     ax.scatter(curve.images, curve.difference, c=colours, s=50, zorder=3)
     for i, row in enumerate(curve.itertuples()):
         if i == 0 or colours[i] != colours[i - 1]:
-            note(ax, words[colours[i]], row.images, row.high, (0, 8), ha="left", fontsize=10, color=colours[i], weight="bold")
+            note(
+                ax,
+                words[colours[i]],
+                row.images,
+                row.high,
+                (0, 8),
+                ha="left",
+                fontsize=10,
+                color=colours[i],
+                weight="bold",
+            )
     ax.set(xscale="log", xlabel="test images", ylabel="mIoU points, 95 % interval")
     ax.set_xticks(curve.images, [f"{n:g}" for n in curve.images])
     ax.set_xticks([], minor=True)
@@ -114,8 +187,13 @@ def fig_table_intervals(table, published=0.2):
     """
     names, comparisons = list(table.dataset.unique()), table.comparison.unique()
     facts = table.groupby("dataset")[["seeds", "images"]].first().loc[names]
-    figure, [axes] = new_figure(2.2 + 4.2 * len(comparisons), 1.2 + 0.55 * len(names), ncols=len(comparisons), sharex=True,
-                                sharey=True)
+    figure, [axes] = new_figure(
+        2.2 + 4.2 * len(comparisons),
+        1.2 + 0.55 * len(names),
+        ncols=len(comparisons),
+        sharex=True,
+        sharey=True,
+    )
     for ax, comparison in zip(axes, comparisons):
         rows = table[table.comparison == comparison]
         y, colours = rows.dataset.map(names.index).to_numpy(), rows.verdict.map(VERDICTS)
@@ -124,10 +202,24 @@ def fig_table_intervals(table, published=0.2):
             ax.axvline(published, color=INK, lw=1.5, ls=":")
         dots(ax, rows, y, colours)
         for at, row, colour in zip(y, rows.itertuples(), colours):
-            note(ax, f"{row.difference:+.2f} {row.verdict}", 1, at, (4, 0), xycoords=ax.get_yaxis_transform(), color=colour)
+            note(
+                ax,
+                f"{row.difference:+.2f} {row.verdict}",
+                1,
+                at,
+                (4, 0),
+                xycoords=ax.get_yaxis_transform(),
+                color=colour,
+            )
         ax.set(title=comparison, xlabel="mIoU points, 95 % interval", ylim=(len(names) - 0.5, -0.6))
     if published is not None:
         note(axes[0], f"the paper: {published:+.1f}", published, -0.5, (4, 0))
-    axes[0].set_yticks(range(len(names)), [f"{name}\n{seeds} seed{'s' * (seeds > 1)}, {images} images"
-                                           for name, seeds, images in facts.itertuples()], fontsize=9)
+    axes[0].set_yticks(
+        range(len(names)),
+        [
+            f"{name}\n{seeds} seed{'s' * (seeds > 1)}, {images} images"
+            for name, seeds, images in facts.itertuples()
+        ],
+        fontsize=9,
+    )
     return figure

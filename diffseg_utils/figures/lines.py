@@ -1,4 +1,5 @@
 """Lines, points and intervals: labels at the ends of lines that stay apart, differences as dots on lines, log axes."""
+
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.optimize import isotonic_regression
@@ -8,12 +9,14 @@ from .style import BROKEN, GREY, REPAIRED, look, series
 
 def note(axes, text, x, y, offset=(6, 0), **how):
     """`text` beside a point, `offset` in points."""
-    return axes.annotate(text, (x, y), offset, textcoords="offset points", **{"va": "center", "fontsize": 8.5, **how})
+    return axes.annotate(
+        text, (x, y), offset, textcoords="offset points", **{"va": "center", "fontsize": 8.5, **how}
+    )
 
 
 def end_labels(axes, labels, fontsize=9):
     """Names at the right ends of lines, kept apart; labels: (x, y, text, colour). Call it when the limits are set."""
-    axes.figure.draw_without_rendering()                                # gives the axes their place
+    axes.figure.draw_without_rendering()  # gives the axes their place
     labels = sorted(labels, key=lambda label: label[1])
     lines = np.array([1 + text.count("\n") for *_, text, _ in labels])
     y = axes.transData.transform([label[:2] for label in labels])[:, 1] * 72 / axes.figure.dpi
@@ -25,7 +28,12 @@ def end_labels(axes, labels, fontsize=9):
 def dots(axes, rows, y, colour, marker="o", lw=2, **how):
     """Differences with their intervals as dots on lines at heights y; rows: frame or dict (difference, low, high)."""
     axes.hlines(y, rows["low"], rows["high"], color=colour, lw=lw)
-    axes.scatter(rows["difference"], y, marker=marker, **{"facecolor": colour, "edgecolor": colour, "zorder": 3, "s": 45, **how})
+    axes.scatter(
+        rows["difference"],
+        y,
+        marker=marker,
+        **{"facecolor": colour, "edgecolor": colour, "zorder": 3, "s": 45, **how},
+    )
 
 
 def verdict_colours(rows):
@@ -44,7 +52,9 @@ def curves(axes, frame, x, y, by="rule", after=None, ends=()):
         axes.plot(rows[x], rows[y], color=colour, marker=marker if len(rows) < 30 else "", ms=5)
         if "low" in rows:
             axes.fill_between(rows[x], rows.low, rows.high, color=colour, alpha=0.15, lw=0)
-        ends.append((rows[x].iloc[-1], rows[y].iloc[-1], label + (after or {}).get(name, ""), colour))
+        ends.append(
+            (rows[x].iloc[-1], rows[y].iloc[-1], label + (after or {}).get(name, ""), colour)
+        )
     end_labels(axes, ends)
 
 

@@ -1,4 +1,5 @@
 """Panels of images, legends of their colours, and what a change of vote changes."""
+
 from itertools import zip_longest
 
 import matplotlib as mpl
@@ -16,11 +17,15 @@ def show(axes, image, title=None, bar=None, **how):
     bar: the label of a colour bar; how: options of imshow.
     """
     image = np.asarray(image)
-    drawn = axes.imshow(image, **{"interpolation": "nearest" if len(image) <= 128 else "antialiased", **how})
+    drawn = axes.imshow(
+        image, **{"interpolation": "nearest" if len(image) <= 128 else "antialiased", **how}
+    )
     axes.set(xticks=[], yticks=[], title=title or "")
     axes.spines[:].set_visible(False)
     if bar is not None:
-        axes.figure.colorbar(drawn, ax=axes, shrink=0.85, aspect=22, label=bar).outline.set_visible(False)
+        axes.figure.colorbar(drawn, ax=axes, shrink=0.85, aspect=22, label=bar).outline.set_visible(
+            False
+        )
 
 
 def gallery(images, titles=(), columns=None, size=1.9, below=0.0, names=()):
@@ -29,7 +34,10 @@ def gallery(images, titles=(), columns=None, size=1.9, below=0.0, names=()):
     below: inches for a legend; names: a name for each row.
     """
     columns = columns or len(images)
-    rows, lines = -(-len(images) // columns), 1 + max((title.count("\n") for title in titles), default=-1)
+    rows, lines = (
+        -(-len(images) // columns),
+        1 + max((title.count("\n") for title in titles), default=-1),
+    )
     height = (size + 0.2 * lines) * rows + 0.1 + below
     figure, axes = new_figure(size * columns + 0.3 * bool(names), height, nrows=rows, ncols=columns)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0, wspace=0)
@@ -47,27 +55,41 @@ def gallery(images, titles=(), columns=None, size=1.9, below=0.0, names=()):
 def key(figure, colours, **where):
     """A legend below the panels: {name: colour}."""
     patches = [mpl.patches.Patch(color=colour, label=name) for name, colour in colours.items()]
-    figure.legend(handles=patches, **{"loc": "outside lower center", "ncols": 6, "fontsize": 9, "frameon": False, **where})
+    figure.legend(
+        handles=patches,
+        **{"loc": "outside lower center", "ncols": 6, "fontsize": 9, "frameon": False, **where},
+    )
 
 
 def class_legend(figure, preset, ids, more=None, **where):
     """A legend of the classes among `ids` (any array of labels) that are scored, and of `more`, {name: colour}."""
     scored = [i for i in np.unique(ids) if i < preset.n_classes and i != preset.ignore_label]
-    key(figure, {preset.classes[i]: class_colours(preset.n_classes)[i] / 255 for i in scored} | (more or {}), **where)
+    key(
+        figure,
+        {preset.classes[i]: class_colours(preset.n_classes)[i] / 255 for i in scored}
+        | (more or {}),
+        **where,
+    )
 
 
 def changes(truth, before, after):
     """Three masks: pixels repaired, broken, and changed from one wrong class to another."""
     truth, before, after = (np.asarray(a) for a in (truth, before, after))
     moved = before != after
-    return moved & (after == truth), moved & (before == truth), moved & (after != truth) & (before != truth)
+    return (
+        moved & (after == truth),
+        moved & (before == truth),
+        moved & (after != truth) & (before != truth),
+    )
 
 
 def paint_changes(image, truth, before, after, ignore_label):
     """(uint8 [H, W, 3], repaired, broken): the pixels that change, in colour on a pale grey image, and two counts."""
     scored = np.asarray(truth) != ignore_label
     masks = [mask & scored for mask in changes(truth, before, after)]
-    grey = np.asarray(Image.fromarray(np.asarray(image, np.uint8)).convert("L").resize(scored.shape[::-1]))
+    grey = np.asarray(
+        Image.fromarray(np.asarray(image, np.uint8)).convert("L").resize(scored.shape[::-1])
+    )
     picture = np.repeat(160 + 0.35 * grey[..., None], 3, 2).astype(np.uint8)
     for mask, colour in zip(masks, FLIPS.values()):
         picture[mask] = np.multiply(mpl.colors.to_rgb(colour), 255).astype(np.uint8)

@@ -1,4 +1,5 @@
 """What goes in and what the denoiser sees: samples, noise, features (01), and one pixel's vote (00)."""
+
 import numpy as np
 import seaborn as sns
 
@@ -11,19 +12,35 @@ OURS = RULES["entropy_weighted"][1]
 
 # ---- 00: one pixel, one image -----------------------------------------------------------------------------------------
 
+
 def fig_pixel(members, entropies, weights, pooled, classes):
     """One pixel: the distributions [N, C] of its members with entropy and weight, and the outcome of each rule.
 
     pooled: {rule: distribution [C]}; classes: C names.
     """
     n = len(members)
-    figure, [axes] = new_figure(1.15 * n + 1.35 * len(pooled) + 0.6, 2.9, ncols=n + 1 + len(pooled), sharey=True,
-                                width_ratios=[1] * n + [0.25] + [1.35] * len(pooled))
+    figure, [axes] = new_figure(
+        1.15 * n + 1.35 * len(pooled) + 0.6,
+        2.9,
+        ncols=n + 1 + len(pooled),
+        sharey=True,
+        width_ratios=[1] * n + [0.25] + [1.35] * len(pooled),
+    )
     for i, (ax, q) in enumerate(zip(axes, members)):
-        _bars(ax, q, classes, f"member {i + 1}\n$H$ = {entropies[i]:.2f}\n$w$ = {weights[i]:.2f}", INK)
-    for ax, (rule, p) in zip(axes[n + 1:], pooled.items()):
+        _bars(
+            ax, q, classes, f"member {i + 1}\n$H$ = {entropies[i]:.2f}\n$w$ = {weights[i]:.2f}", INK
+        )
+    for ax, (rule, p) in zip(axes[n + 1 :], pooled.items()):
         label, colour = RULES[rule]
-        _bars(ax, p, classes, f"{label}\nsays\n{classes[int(np.argmax(p))]}", colour, color=colour, weight="bold")
+        _bars(
+            ax,
+            p,
+            classes,
+            f"{label}\nsays\n{classes[int(np.argmax(p))]}",
+            colour,
+            color=colour,
+            weight="bold",
+        )
     axes[n].set_visible(False)
     axes[0].set_ylabel("probability of the class")
     return figure
@@ -46,9 +63,16 @@ def fig_pixel_over_k(ks, pooled, classes, turn):
         ax.plot(ks, pooled[:, c], color=shades[c % 3], ls=("-", "--", "-")[c % 3])
     ax.axvline(turn, color=PALE, lw=1, zorder=0)
     ax.text(turn, 1.01, f" the winner changes at $k$ = {turn:.2f}", va="bottom", fontsize=9)
-    ax.set(xlim=(0, ks[-1]), ylim=(0, 1), xlabel="$k$: from the plain mean (0) towards the most certain member",
-           ylabel="pooled probability")
-    end_labels(ax, [(ks[-1], p, name, shades[c % 3]) for c, (p, name) in enumerate(zip(pooled[-1], classes))])
+    ax.set(
+        xlim=(0, ks[-1]),
+        ylim=(0, 1),
+        xlabel="$k$: from the plain mean (0) towards the most certain member",
+        ylabel="pooled probability",
+    )
+    end_labels(
+        ax,
+        [(ks[-1], p, name, shades[c % 3]) for c, (p, name) in enumerate(zip(pooled[-1], classes))],
+    )
     return figure
 
 
@@ -56,8 +80,12 @@ def fig_votes(image, truth, majority, entropy_weighted, disagreement, preset):
     """One image: input, truth, two votes, and where the members disagree."""
     maps = truth, majority, entropy_weighted
     doubt = disagreement, {"cmap": "magma", "vmin": 0, "bar": "nats"}
-    figure, _ = gallery([image, *(colour_labels(m, preset) for m in maps), doubt],
-                        ["input", "truth", "majority", "entropy-weighted", "disagreement"], size=2, below=0.5)
+    figure, _ = gallery(
+        [image, *(colour_labels(m, preset) for m in maps), doubt],
+        ["input", "truth", "majority", "entropy-weighted", "disagreement"],
+        size=2,
+        below=0.5,
+    )
     class_legend(figure, preset, np.stack(maps))
     return figure
 
@@ -65,27 +93,41 @@ def fig_votes(image, truth, majority, entropy_weighted, disagreement, preset):
 def fig_votes_over_k(image, truth, plain, votes, ks, preset):
     """Votes [K, H, W] for several k, and below each the pixels it repairs or breaks against `plain` (k = 0)."""
     painted = [paint_changes(image, truth, plain, vote, preset.ignore_label) for vote in votes]
-    figure, _ = gallery([*(colour_labels(vote, preset) for vote in votes), *(picture for picture, *_ in painted)],
-                        [*(f"$k$ = {k:g}" + (", the mean" if k == 0 else "") for k in ks),
-                         *(f"{repaired} repaired,\n{broken} broken" for _, repaired, broken in painted)],
-                        max(2, len(ks)), 1.9 if len(ks) > 1 else 2.5, below=0.5)
+    figure, _ = gallery(
+        [*(colour_labels(vote, preset) for vote in votes), *(picture for picture, *_ in painted)],
+        [
+            *(f"$k$ = {k:g}" + (", the mean" if k == 0 else "") for k in ks),
+            *(f"{repaired} repaired,\n{broken} broken" for _, repaired, broken in painted),
+        ],
+        max(2, len(ks)),
+        1.9 if len(ks) > 1 else 2.5,
+        below=0.5,
+    )
     key(figure, FLIPS)
     return figure
 
 
 # ---- 01: samples, noise, features -------------------------------------------------------------------------------------
 
+
 def fig_samples(images, labels, preset):
     """Eight images at most above their labels, with the names of the classes."""
-    figure, _ = gallery([*images[:8], *(colour_labels(label, preset) for label in labels[:8])], columns=min(8, len(images)),
-                        size=1.3, below=0.3 + 0.18 * (preset.n_classes // 6))
+    figure, _ = gallery(
+        [*images[:8], *(colour_labels(label, preset) for label in labels[:8])],
+        columns=min(8, len(images)),
+        size=1.3,
+        below=0.3 + 0.18 * (preset.n_classes // 6),
+    )
     class_legend(figure, preset, range(preset.n_classes), ncols=6 if len(images) > 5 else 4)
     return figure
 
 
 def fig_noise(pictures, signal, steps, read):
     """One image noised to several steps; `signal` is the share of its amplitude that is left, `read` the steps used."""
-    titles = [f"step {step}\n{100 * share:.0f} % signal" if step else "clean\nimage" for step, share in zip(steps, signal)]
+    titles = [
+        f"step {step}\n{100 * share:.0f} % signal" if step else "clean\nimage"
+        for step, share in zip(steps, signal)
+    ]
     figure, [axes] = gallery(list(pictures), titles, size=1.65, below=0.2)
     for ax in axes[np.isin(steps, read)]:
         ax.set_xlabel("features read here", fontsize=9, color=OURS)
@@ -94,14 +136,20 @@ def fig_noise(pictures, signal, steps, read):
 
 def fig_pictures(pictures, rows, columns, size=1.45):
     """A grid of pictures [R][K] with a name for every row and column."""
-    return gallery([picture for line in pictures for picture in line], columns, len(columns), size, names=rows)[0]
+    return gallery(
+        [picture for line in pictures for picture in line], columns, len(columns), size, names=rows
+    )[0]
 
 
 def fig_map_scores(scores, chance):
     """Percent [steps, blocks] in a DataFrame as a heat map with its numbers; `chance` is the lower end of the colours."""
     figure, [[ax]] = new_figure(1.0 * scores.shape[1] + 1.6, 0.55 * scores.shape[0] + 1.1)
     sns.heatmap(scores, annot=True, fmt=".0f", cmap="cividis", vmin=chance, cbar=False, ax=ax)
-    ax.set(xlabel="decoder block", ylabel="step", title=f"same part found on another image, % (chance {chance:.0f})")
+    ax.set(
+        xlabel="decoder block",
+        ylabel="step",
+        title=f"same part found on another image, % (chance {chance:.0f})",
+    )
     ax.tick_params(length=0, rotation=0)
     return figure
 
@@ -121,28 +169,51 @@ def fig_neighbours(images, start, centre, hits, parts, preset):
             y, x = ((p + 0.5) * len(images[i]) / side - 0.5 for p in divmod(int(place), side))
             name = preset.classes[there] if there < preset.n_classes else "ignored"
             ax.scatter(x, y, s=70, facecolors="none", edgecolors="white", linewidths=3.4)
-            ax.scatter(x, y, s=70, facecolors="none", edgecolors=INK if i == start else OURS, linewidths=1.6)
-            ax.set_title(f"asked: {name}" if i == start else name if there == part else f"× {name}", fontsize=9,
-                         color=INK if there == part else GREY, weight="bold" if i == start else "normal")
+            ax.scatter(
+                x,
+                y,
+                s=70,
+                facecolors="none",
+                edgecolors=INK if i == start else OURS,
+                linewidths=1.6,
+            )
+            ax.set_title(
+                f"asked: {name}" if i == start else name if there == part else f"× {name}",
+                fontsize=9,
+                color=INK if there == part else GREY,
+                weight="bold" if i == start else "normal",
+            )
     return figure
 
 
 def fig_clusters(images, clusters, truth, preset):
     """Images, k-means clusters in the colour of the class they overlap most, and the true labels."""
-    rows = [images, [colour_labels(c, preset) for c in clusters], [colour_labels(t, preset) for t in truth]]
+    rows = [
+        images,
+        [colour_labels(c, preset) for c in clusters],
+        [colour_labels(t, preset) for t in truth],
+    ]
     return fig_pictures(rows, ["image", "clusters", "truth"], [""] * len(images), size=1.25)
 
 
 def fig_memory(bill):
     """MiB per image: the published up-sampled tensor against the native maps; bill has the columns published and stored."""
     figure, [[ax]] = new_figure(7.2, 0.62 * len(bill) + 0.8)
-    for column, shift, colour, name in (("published", -0.18, PALE, "  up-sampled, float32 (published)"),
-                                        ("stored", 0.18, OURS, "  native, float16 (stored here)")):
+    for column, shift, colour, name in (
+        ("published", -0.18, PALE, "  up-sampled, float32 (published)"),
+        ("stored", 0.18, OURS, "  native, float16 (stored here)"),
+    ):
         bars = ax.barh(np.arange(len(bill)) + shift, bill[column], 0.34, color=colour)
-        texts = [f"{value:,.0f} MiB" if value >= 100 else f"{value:.1f} MiB" for value in bill[column]]
+        texts = [
+            f"{value:,.0f} MiB" if value >= 100 else f"{value:.1f} MiB" for value in bill[column]
+        ]
         ax.bar_label(bars, [texts[0] + name, *texts[1:]], padding=5, fontsize=9)
     ax.set_yticks(range(len(bill)), bill.index)
-    ax.set(xscale="log", xlim=(0.5, bill[["published", "stored"]].max().max() * 6), xlabel="MiB per image (logarithmic)")
+    ax.set(
+        xscale="log",
+        xlim=(0.5, bill[["published", "stored"]].max().max() * 6),
+        xlabel="MiB per image (logarithmic)",
+    )
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
     return figure
@@ -151,7 +222,11 @@ def fig_memory(bill):
 def fig_sources(scores):
     """mIoU of the same classifiers on several kinds of features; scores: Series in percent, the denoiser first."""
     figure, [[ax]] = new_figure(6.4, 0.5 * len(scores) + 0.9)
-    ax.bar_label(ax.barh(scores.index, scores, 0.62, color=[OURS] + [PALE] * (len(scores) - 1)), fmt="%.1f", padding=5)
+    ax.bar_label(
+        ax.barh(scores.index, scores, 0.62, color=[OURS] + [PALE] * (len(scores) - 1)),
+        fmt="%.1f",
+        padding=5,
+    )
     ax.set(xlim=(0, max(scores) * 1.12), xlabel="mIoU of the majority of three classifiers, %")
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)

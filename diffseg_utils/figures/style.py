@@ -1,4 +1,5 @@
 """One look for every figure: fonts, a colour for each rule and each class."""
+
 import colorsys
 from io import BytesIO
 
@@ -7,27 +8,48 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-RULES = {                                        # name -> (label, colour): Okabe and Ito's colour-blind-safe palette
+RULES = {  # name -> (label, colour): Okabe and Ito's colour-blind-safe palette
     "member": ("single member", "#999999"),
     "majority": ("majority", "#0072B2"),
     "mean": ("mean", "#E69F00"),
     "geometric_mean": ("geometric mean", "#009E73"),
     "most_certain": ("most certain", "#CC79A7"),
     "entropy_weighted": ("entropy-weighted", "#D55E00"),
-    "k": ("k", "#D55E00"),                       # "k chosen": the entropy-weighted vote of a chosen k
+    "k": ("k", "#D55E00"),  # "k chosen": the entropy-weighted vote of a chosen k
     "pool": ("pool", "#56B4E9"),
     "dawid_skene": ("soft Dawid-Skene", "#7F5539"),
     "stacking": ("stacking", "#222222"),
 }
 INK, PALE, GREY = "#222222", "#bbbbbb", "#777777"
-REPAIRED, BROKEN, OTHER = "#1b7837", "#c51b7d", "#d8b42a"        # pixels: green and pink stay apart for colour-blind eyes
+REPAIRED, BROKEN, OTHER = (
+    "#1b7837",
+    "#c51b7d",
+    "#d8b42a",
+)  # pixels: green and pink stay apart for colour-blind eyes
 IGNORED = (70, 70, 70)
-SERIES = (("#332288", "o"), ("#44AA99", "s"), ("#999933", "D"), ("#882255", "^"), ("#6699CC", "v"), ("#661100", "P"))    # Tol
+SERIES = (
+    ("#332288", "o"),
+    ("#44AA99", "s"),
+    ("#999933", "D"),
+    ("#882255", "^"),
+    ("#6699CC", "v"),
+    ("#661100", "P"),
+)  # Tol
 
 STYLE = {
-    "figure.dpi": 110, "figure.constrained_layout.use": True, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "axes.labelcolor": INK,
-    "text.color": INK, "legend.frameon": False, "image.interpolation": "nearest", "lines.linewidth": 2.0,
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+    "lines.linewidth": 2.0,
 }
 
 
@@ -37,7 +59,9 @@ class Picture(Figure):
     def _repr_png_(self):
         full, small = BytesIO(), BytesIO()
         self.savefig(full, format="png", bbox_inches="tight")
-        palette = dict(method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)     # keeps small vivid areas
+        palette = dict(
+            method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+        )  # keeps small vivid areas
         Image.open(full).convert("RGB").quantize(256, **palette).save(small, "PNG", optimize=True)
         return small.getvalue()
 
@@ -63,7 +87,7 @@ def look(rule):
     for name, (label, colour) in RULES.items():
         for start in (name, label):
             if (rule + " ").startswith((start + " ", start + ",")):
-                return label + rule[len(start):], colour
+                return label + rule[len(start) :], colour
     raise ValueError(f"unknown rule {rule!r}; choose from {', '.join(RULES)}")
 
 
@@ -83,7 +107,7 @@ def class_colours(n_classes):
 def colour_labels(label, preset):
     """uint8 [H, W, 3] of a label map; ids that are not scored are grey."""
     table = np.full((256, 3), IGNORED, np.uint8)
-    table[:preset.n_classes] = class_colours(preset.n_classes)
+    table[: preset.n_classes] = class_colours(preset.n_classes)
     if preset.ignore_label < 256:
         table[preset.ignore_label] = IGNORED
     return table[np.asarray(label)]

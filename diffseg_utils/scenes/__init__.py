@@ -1,4 +1,5 @@
 """Painted stand-ins for the paper's four datasets: 64x64 images with exact part labels, any number of them, by seed."""
+
 from importlib import import_module
 
 import numpy as np

@@ -1,32 +1,106 @@
 """Bedrooms: a room in true perspective, a bed with its head to the back wall or along it, things around."""
+
 import numpy as np
 
 from .canvas import Canvas, box, ellipse, jitter, smooth
 
-NAMES = ["clutter", "wall", "floor", "ceiling", "bed", "headboard", "pillow", "window", "curtain", "lamp", "picture",
-         "nightstand", "door"]
-CLUTTER, WALL, FLOOR, CEILING, BED, HEADBOARD, PILLOW, WINDOW, CURTAIN, LAMP, PICTURE, NIGHTSTAND, DOOR = range(13)
-CLOTH = np.array([(.80, .34, .30), (.90, .60, .36), (.93, .80, .46), (.50, .66, .48), (.34, .52, .50), (.36, .50, .72),
-                  (.56, .70, .84), (.55, .42, .62), (.88, .66, .70), (.93, .90, .84), (.30, .32, .46), (.72, .70, .68)])
-WOOD = np.array([(.76, .56, .36), (.58, .38, .24), (.40, .26, .18), (.86, .72, .52), (.90, .88, .84), (.66, .46, .34)])
-SHARED = (("headboard", "wood", .6), ("stand", "wood", .6), ("door", "wood", .4), ("chair", "wood", .4),
-          ("floor", "wood", .3), ("curtain", "bed", .35), ("wall", "pillow", .3), ("pillow", "bed", .25),
-          ("rug", "bed", .3), ("shade", "curtain", .25), ("door", "wall", .15), ("fold", "pillow", .4))
+NAMES = [
+    "clutter",
+    "wall",
+    "floor",
+    "ceiling",
+    "bed",
+    "headboard",
+    "pillow",
+    "window",
+    "curtain",
+    "lamp",
+    "picture",
+    "nightstand",
+    "door",
+]
+(
+    CLUTTER,
+    WALL,
+    FLOOR,
+    CEILING,
+    BED,
+    HEADBOARD,
+    PILLOW,
+    WINDOW,
+    CURTAIN,
+    LAMP,
+    PICTURE,
+    NIGHTSTAND,
+    DOOR,
+) = range(13)
+CLOTH = np.array(
+    [
+        (0.80, 0.34, 0.30),
+        (0.90, 0.60, 0.36),
+        (0.93, 0.80, 0.46),
+        (0.50, 0.66, 0.48),
+        (0.34, 0.52, 0.50),
+        (0.36, 0.50, 0.72),
+        (0.56, 0.70, 0.84),
+        (0.55, 0.42, 0.62),
+        (0.88, 0.66, 0.70),
+        (0.93, 0.90, 0.84),
+        (0.30, 0.32, 0.46),
+        (0.72, 0.70, 0.68),
+    ]
+)
+WOOD = np.array(
+    [
+        (0.76, 0.56, 0.36),
+        (0.58, 0.38, 0.24),
+        (0.40, 0.26, 0.18),
+        (0.86, 0.72, 0.52),
+        (0.90, 0.88, 0.84),
+        (0.66, 0.46, 0.34),
+    ]
+)
+SHARED = (
+    ("headboard", "wood", 0.6),
+    ("stand", "wood", 0.6),
+    ("door", "wood", 0.4),
+    ("chair", "wood", 0.4),
+    ("floor", "wood", 0.3),
+    ("curtain", "bed", 0.35),
+    ("wall", "pillow", 0.3),
+    ("pillow", "bed", 0.25),
+    ("rug", "bed", 0.3),
+    ("shade", "curtain", 0.25),
+    ("door", "wall", 0.15),
+    ("fold", "pillow", 0.4),
+)
 X, Y, Z = np.eye(3)
 COMPASS = ellipse(0, 0, 1, 1, n=24)
 
 
 def palette(rng):
     """Colours by part; SHARED says which part takes whose colour, and how often."""
-    cloth, wood = (lambda: jitter(rng, rng.choice(CLOTH), .04)), (lambda: jitter(rng, rng.choice(WOOD), .03))
-    look = {part: cloth() for part in ("bed", "curtain", "cushion", "rug", "headboard", "vase", "chair")}
+    cloth, wood = (
+        (lambda: jitter(rng, rng.choice(CLOTH), 0.04)),
+        (lambda: jitter(rng, rng.choice(WOOD), 0.03)),
+    )
+    look = {
+        part: cloth() for part in ("bed", "curtain", "cushion", "rug", "headboard", "vase", "chair")
+    }
     look |= {part: wood() for part in ("wood", "stand", "door", "floor")}
-    look |= dict(wall=cloth() * .65 + .3, pillow=cloth() * .5 + .45, sheet=cloth() * .2 + .72, fold=cloth() * .4 + .5,
-                 trim=jitter(rng, (.92, .9, .86), .03), shade=jitter(rng, (.97, .88, .62)), night=rng.random() < .35)
+    look |= dict(
+        wall=cloth() * 0.65 + 0.3,
+        pillow=cloth() * 0.5 + 0.45,
+        sheet=cloth() * 0.2 + 0.72,
+        fold=cloth() * 0.4 + 0.5,
+        trim=jitter(rng, (0.92, 0.9, 0.86), 0.03),
+        shade=jitter(rng, (0.97, 0.88, 0.62)),
+        night=rng.random() < 0.35,
+    )
     for part, like, often in SHARED:
         if rng.random() < often:
-            look[part] = jitter(rng, look[like], .02)
-    return look | dict(ceiling=look["wall"] * .35 + .58)
+            look[part] = jitter(rng, look[like], 0.02)
+    return look | dict(ceiling=look["wall"] * 0.35 + 0.58)
 
 
 class Room:
@@ -34,9 +108,16 @@ class Room:
 
     def __init__(self, rng, target, yaw):
         self.rng, self.canvas, self.look = rng, Canvas(rng), palette(rng)
-        self.forward, self.right = np.sin(yaw) * X - np.cos(yaw) * Z, np.cos(yaw) * X + np.sin(yaw) * Z
+        self.forward, self.right = (
+            np.sin(yaw) * X - np.cos(yaw) * Z,
+            np.cos(yaw) * X + np.sin(yaw) * Z,
+        )
         self.eye = target - self.forward * rng.uniform(3.3, 4.3) + Y * rng.uniform(1.2, 1.75)
-        self.focal, self.horizon, self.mirror = rng.uniform(58, 78), rng.uniform(22, 31), rng.choice([-1, 1])
+        self.focal, self.horizon, self.mirror = (
+            rng.uniform(58, 78),
+            rng.uniform(22, 31),
+            rng.choice([-1, 1]),
+        )
 
     def see(self, points, near=0.25):
         """Screen outline of a polygon [n, 3], cut off just before the camera."""
@@ -44,11 +125,16 @@ class Room:
         depth = p @ self.forward
         if depth.min() < near:
             step, seen = np.roll(depth, -1) - depth, depth > near
-            cut = p + (np.roll(p, -1, 0) - p) * ((near - depth) / np.where(step == 0, 1, step))[:, None]
+            cut = (
+                p
+                + (np.roll(p, -1, 0) - p) * ((near - depth) / np.where(step == 0, 1, step))[:, None]
+            )
             p = np.stack([p, cut], 1)[np.stack([seen, seen != np.roll(seen, -1)], 1)]
             depth = p @ self.forward
         scale = self.focal / depth
-        return np.stack([32 + self.mirror * scale * (p @ self.right), self.horizon - scale * p[:, 1]], 1)
+        return np.stack(
+            [32 + self.mirror * scale * (p @ self.right), self.horizon - scale * p[:, 1]], 1
+        )
 
     def spot(self, point):
         """(x, y) on screen of a point, and the pixels a metre measures there."""
@@ -77,7 +163,11 @@ class Room:
                 run = np.linspace(*ends[:, u], 24 if wave else 2)
                 face = np.full((len(run) + 2, 3), ends[side])
                 face[:, u] = *run, *ends[::-1, u]
-                face[:, v] = *(ends[0, v] + wave * (v == 1) * np.sin(run * 14)), ends[1, v], ends[1, v]
+                face[:, v] = (
+                    *(ends[0, v] + wave * (v == 1) * np.sin(run * 14)),
+                    ends[1, v],
+                    ends[1, v],
+                )
                 self.fill(face, np.asarray(colour) * tone, part, **how)
 
     def turned(self, foot, profile, colour, part):
@@ -90,232 +180,387 @@ class Room:
 def shell(room, width, height):
     """Floor, ceiling, walls, rug; returns the planes of the back wall and of the side wall in view."""
     rng, look, far = room.rng, room.look, 6.0
-    x0, x1 = min(0, room.eye[0] - .4), max(width, room.eye[0] + .4)
+    x0, x1 = min(0, room.eye[0] - 0.4), max(width, room.eye[0] + 0.4)
     back, left, right = np.stack([0 * X, X, Y]), np.stack([x0 * X, Z, Y]), np.stack([x1 * X, Z, Y])
     floor, paper = np.stack([0 * X, X, Z]), rng.choice([None, None, "stripes", "spots", "checks"])
     room.flat(floor, box(x0, 0, x1, far), look["floor"], FLOOR)
-    if rng.random() < .6:
-        boards = np.repeat(np.arange(x0, x1, .25), 2)
-        room.flat(floor, np.stack([boards, np.resize([0, far, far, 0], len(boards))], 1), look["floor"] * .88, None)
-    room.flat(floor + [height * Y, 0 * X, 0 * X], box(x0, 0, x1, far), look["ceiling"], CEILING, shade=.08)
-    for plane, a, b, tone in ((back, x0, x1, 1.0), (left, 0, far, .82), (right, 0, far, .9)):
-        room.flat(plane, box(a, 0, b, height), look["wall"] * tone, WALL, texture=paper, contrast=.08)
-    room.flat(back, box(x0, 0, x1, .12), look["trim"], WALL)
-    if rng.random() < .45:
-        rug = ellipse(0, 0, 1.3, .7) if rng.random() < .5 else box(-1.3, -.7, 1.3, .7)
-        for size, tone in ((1, 1), (.8, .85)):
+    if rng.random() < 0.6:
+        boards = np.repeat(np.arange(x0, x1, 0.25), 2)
+        room.flat(
+            floor,
+            np.stack([boards, np.resize([0, far, far, 0], len(boards))], 1),
+            look["floor"] * 0.88,
+            None,
+        )
+    room.flat(
+        floor + [height * Y, 0 * X, 0 * X],
+        box(x0, 0, x1, far),
+        look["ceiling"],
+        CEILING,
+        shade=0.08,
+    )
+    for plane, a, b, tone in ((back, x0, x1, 1.0), (left, 0, far, 0.82), (right, 0, far, 0.9)):
+        room.flat(
+            plane, box(a, 0, b, height), look["wall"] * tone, WALL, texture=paper, contrast=0.08
+        )
+    room.flat(back, box(x0, 0, x1, 0.12), look["trim"], WALL)
+    if rng.random() < 0.45:
+        rug = ellipse(0, 0, 1.3, 0.7) if rng.random() < 0.5 else box(-1.3, -0.7, 1.3, 0.7)
+        for size, tone in ((1, 1), (0.8, 0.85)):
             weave = rng.choice([None, "checks"])
-            room.flat(floor, rug * size + (width / 2, 2.1), look["rug"] * tone, FLOOR, texture=weave)
+            room.flat(
+                floor, rug * size + (width / 2, 2.1), look["rug"] * tone, FLOOR, texture=weave
+            )
     return back, left
 
 
 def window(room, plane, u, low, half, high=2.1):
     rng, night, middle = room.rng, room.look["night"], (low + high) / 2
-    room.flat(plane, box(u - half - .07, low - .07, u + half + .07, high + .07), room.look["trim"], WINDOW)
-    sky, land = ((.14, .17, .34), (.16, .22, .26)) if night else ((.62, .82, .95), (.50, .68, .42))
+    room.flat(
+        plane,
+        box(u - half - 0.07, low - 0.07, u + half + 0.07, high + 0.07),
+        room.look["trim"],
+        WINDOW,
+    )
+    sky, land = (
+        ((0.14, 0.17, 0.34), (0.16, 0.22, 0.26))
+        if night
+        else ((0.62, 0.82, 0.95), (0.50, 0.68, 0.42))
+    )
     room.flat(plane, box(u - half, low, u + half, high), jitter(rng, sky), WINDOW)
     x = np.linspace(-half, half, 12)
-    top = low + (high - low) * (.3 + .12 * np.sin(x * rng.uniform(2, 7) + rng.uniform(0, 6)))
+    top = low + (high - low) * (0.3 + 0.12 * np.sin(x * rng.uniform(2, 7) + rng.uniform(0, 6)))
     hills = [*zip(u + x, top), (u + half, low), (u - half, low)]
     room.flat(plane, hills, jitter(rng, land), WINDOW)
-    room.flat(plane, ellipse(u + rng.uniform(-.6, .6) * half, high - .25, .11, .11), (.98, .95, .75), WINDOW)
-    x, y, e = half, (high - low) / 2, .03
-    cross = [(-x, -e), (-e, -e), (-e, -y), (e, -y), (e, -e), (x, -e), (x, e), (e, e), (e, y), (-e, y), (-e, e), (-x, e)]
+    room.flat(
+        plane,
+        ellipse(u + rng.uniform(-0.6, 0.6) * half, high - 0.25, 0.11, 0.11),
+        (0.98, 0.95, 0.75),
+        WINDOW,
+    )
+    x, y, e = half, (high - low) / 2, 0.03
+    cross = [
+        (-x, -e),
+        (-e, -e),
+        (-e, -y),
+        (e, -y),
+        (e, -e),
+        (x, -e),
+        (x, e),
+        (e, e),
+        (e, y),
+        (-e, y),
+        (-e, e),
+        (-x, e),
+    ]
     room.flat(plane, np.add(cross, (u, middle)), room.look["trim"], WINDOW)
-    if rng.random() < .85:
-        curtains(room, plane, u, low - rng.choice([.2, .7]), half, high + .15)
+    if rng.random() < 0.85:
+        curtains(room, plane, u, low - rng.choice([0.2, 0.7]), half, high + 0.15)
 
 
 def curtains(room, plane, u, hem, half, high):
     rng, colour, weave = room.rng, room.look["curtain"], room.rng.choice([None, "stripes", "spots"])
-    gap, knot = half * rng.uniform(.4, .75), rng.choice([0, 0, .3])
-    rail = [(gap, high), (gap + knot * .3, (hem + high) / 2 + .1), (gap + knot, hem + .4), (gap + knot * .4, hem)]
-    edge, outer = smooth(rail, closed=False), half + .3
+    gap, knot = half * rng.uniform(0.4, 0.75), rng.choice([0, 0, 0.3])
+    rail = [
+        (gap, high),
+        (gap + knot * 0.3, (hem + high) / 2 + 0.1),
+        (gap + knot, hem + 0.4),
+        (gap + knot * 0.4, hem),
+    ]
+    edge, outer = smooth(rail, closed=False), half + 0.3
     for side in (-1, 1):
         drape = np.array([*edge, (outer, hem), (outer, high)])
         room.flat(plane, drape * (side, 1) + (u, 0), colour, CURTAIN, texture=weave)
-        fold = edge * (.5, 1) + (outer * .5, 0)
-        room.flat(plane, [*fold, *(fold[::-1] + (.08, 0))] * np.array((side, 1)) + (u, 0), colour * .75, None)
-    room.flat(plane, box(u - half - .36, high - .02, u + half + .36, high + .05), room.look["wood"] * .7, CURTAIN)
+        fold = edge * (0.5, 1) + (outer * 0.5, 0)
+        room.flat(
+            plane,
+            [*fold, *(fold[::-1] + (0.08, 0))] * np.array((side, 1)) + (u, 0),
+            colour * 0.75,
+            None,
+        )
+    room.flat(
+        plane,
+        box(u - half - 0.36, high - 0.02, u + half + 0.36, high + 0.05),
+        room.look["wood"] * 0.7,
+        CURTAIN,
+    )
 
 
 def picture(room, plane, u, v, half, tall):
     rng, look = room.rng, room.look
-    frame, inner = box(-half, -tall, half, tall), box(.06 - half, .06 - tall, half - .06, tall - .06)
-    room.flat(plane, frame + (u, v), rng.choice([look["wood"], look["trim"], look["wood"] * .4]), PICTURE)
-    room.flat(plane, inner + (u, v), jitter(rng, rng.choice([look["trim"], rng.choice(CLOTH)])), PICTURE)
+    frame, inner = (
+        box(-half, -tall, half, tall),
+        box(0.06 - half, 0.06 - tall, half - 0.06, tall - 0.06),
+    )
+    room.flat(
+        plane, frame + (u, v), rng.choice([look["wood"], look["trim"], look["wood"] * 0.4]), PICTURE
+    )
+    room.flat(
+        plane, inner + (u, v), jitter(rng, rng.choice([look["trim"], rng.choice(CLOTH)])), PICTURE
+    )
     for _ in range(2):
-        blot = ellipse(u + rng.uniform(-.4, .4) * half, v + rng.uniform(-.4, .4) * tall, half * .4, tall * .35)
+        blot = ellipse(
+            u + rng.uniform(-0.4, 0.4) * half,
+            v + rng.uniform(-0.4, 0.4) * tall,
+            half * 0.4,
+            tall * 0.35,
+        )
         room.flat(plane, blot, jitter(rng, rng.choice(CLOTH)), PICTURE)
 
 
 def door(room, plane, u):
     colour = room.look["door"]
-    room.flat(plane, box(u - .50, 0, u + .50, 2.1), room.look["trim"] * .92, DOOR)
-    room.flat(plane, box(u - .42, 0, u + .42, 2.02), colour, DOOR)
-    for low, high in ((1.1, 1.85), (.2, .9)):
-        room.flat(plane, box(u - .3, low, u + .3, high), colour * .8, DOOR)
-    room.flat(plane, ellipse(u + .35, 1.0, .06, .06), (.85, .72, .35), DOOR)
+    room.flat(plane, box(u - 0.50, 0, u + 0.50, 2.1), room.look["trim"] * 0.92, DOOR)
+    room.flat(plane, box(u - 0.42, 0, u + 0.42, 2.02), colour, DOOR)
+    for low, high in ((1.1, 1.85), (0.2, 0.9)):
+        room.flat(plane, box(u - 0.3, low, u + 0.3, high), colour * 0.8, DOOR)
+    room.flat(plane, ellipse(u + 0.35, 1.0, 0.06, 0.06), (0.85, 0.72, 0.35), DOOR)
 
 
 def dress_walls(room, slots):
     """Door, window and pictures, each in a slot (plane, from, to, lowest height) of its own."""
     rng, slots = room.rng, [slots[i] for i in room.rng.permutation(len(slots))]
-    place = lambda a, b, half: (a + b) / 2 + rng.uniform(-.5, .5) * max(b - a - 2 * half, 0)
-    for draw, often, need in ((door, .55, 1.0), (window, .9, 1.25)):
-        fitting = [i for i, (_, a, b, low) in enumerate(slots) if b - a > need and (draw is window or low == 0)]
+    place = lambda a, b, half: (a + b) / 2 + rng.uniform(-0.5, 0.5) * max(b - a - 2 * half, 0)
+    for draw, often, need in ((door, 0.55, 1.0), (window, 0.9, 1.25)):
+        fitting = [
+            i
+            for i, (_, a, b, low) in enumerate(slots)
+            if b - a > need and (draw is window or low == 0)
+        ]
         if fitting and rng.random() < often:
             plane, a, b, low = slots.pop(fitting[0])
-            half = .5 if draw is door else min((b - a) / 2 - .3, rng.uniform(.45, .8))
-            draw(room, plane, place(a, b, half + .3), *(() if draw is door else (max(low, rng.uniform(.8, 1.1)), half)))
+            half = 0.5 if draw is door else min((b - a) / 2 - 0.3, rng.uniform(0.45, 0.8))
+            draw(
+                room,
+                plane,
+                place(a, b, half + 0.3),
+                *(() if draw is door else (max(low, rng.uniform(0.8, 1.1)), half)),
+            )
     for plane, a, b, low in slots:
-        if b - a > .6 and rng.random() < .8:
-            half = min((b - a) / 2 - .08, rng.uniform(.2, .42))
-            picture(room, plane, place(a, b, half), max(low + .35, rng.uniform(1.5, 1.75)), half, rng.uniform(.22, .36))
+        if b - a > 0.6 and rng.random() < 0.8:
+            half = min((b - a) / 2 - 0.08, rng.uniform(0.2, 0.42))
+            picture(
+                room,
+                plane,
+                place(a, b, half),
+                max(low + 0.35, rng.uniform(1.5, 1.75)),
+                half,
+                rng.uniform(0.22, 0.36),
+            )
 
 
 def headboard(room, at, wide, tall):
     s = np.linspace(0, 1, 25)
-    bumps = [0 * s, .25 * np.sin(np.pi * s), .13 * np.abs(np.sin(3 * np.pi * s)), .2 * np.exp(-((s - .5) / .22)**2)]
+    bumps = [
+        0 * s,
+        0.25 * np.sin(np.pi * s),
+        0.13 * np.abs(np.sin(3 * np.pi * s)),
+        0.2 * np.exp(-(((s - 0.5) / 0.22) ** 2)),
+    ]
     rim = np.stack([s, tall + room.rng.choice(bumps)], 1)
-    for depth, inset, tone in ((0, 1, .7), (.1, 1, 1.0), (.1, room.rng.choice([.8, .9]), .86)):
-        ends = ((.5 + inset / 2, .1), (.5 - inset / 2, .1))
-        outline = [at(wide * a, b, depth) for a, b in (*((rim - (.5, 0)) * inset + (.5, 0)), *ends)]
+    for depth, inset, tone in (
+        (0, 1, 0.7),
+        (0.1, 1, 1.0),
+        (0.1, room.rng.choice([0.8, 0.9]), 0.86),
+    ):
+        ends = ((0.5 + inset / 2, 0.1), (0.5 - inset / 2, 0.1))
+        outline = [
+            at(wide * a, b, depth) for a, b in (*((rim - (0.5, 0)) * inset + (0.5, 0)), *ends)
+        ]
         room.fill(outline, room.look["headboard"] * tone, HEADBOARD)
 
 
 def pillows(room, at, wide, top):
     """One or two against the headboard, at times small cushions before them; each a rounded box that leans back."""
-    rng, count, t = room.rng, int(room.rng.choice([1, 2, 2, 3, 4])), np.linspace(-1.5, 1.5, 6)[:, None, None]
-    ring = np.sign(COMPASS) * np.abs(COMPASS)**.6 * np.cos(t)**.6
+    rng, count, t = (
+        room.rng,
+        int(room.rng.choice([1, 2, 2, 3, 4])),
+        np.linspace(-1.5, 1.5, 6)[:, None, None],
+    )
+    ring = np.sign(COMPASS) * np.abs(COMPASS) ** 0.6 * np.cos(t) ** 0.6
     solid = np.concatenate([ring, np.broadcast_to(np.sin(t), (6, 24, 1))], 2).reshape(-1, 3)
     axes = np.stack([at(*p) - at(0, 0, 0) for p in np.eye(3)])
     for k in range(count):
-        row, lean = min(count, 2), rng.uniform(.9, 1.4)
-        s = wide * ((k % 2 + .5) / row if k < 2 else .5 + rng.uniform(-.15, .15))
-        half, tall, out = (min(wide / row / 2 - .03, .42), .25, .26) if k < 2 else (.25, .19, .4 + .1 * k)
-        tilt = np.array([(1, 0, 0), (0, np.sin(lean), -np.cos(lean)), (0, np.cos(lean), np.sin(lean))])
-        body, colour = solid * (half, tall, .1) @ tilt @ axes, room.look["pillow" if k < 2 else "cushion"]
-        for size, tone, part, opacity in ((1.12, .5, None, .35), (1, .9, PILLOW, 1), (.72, 1.05, None, 1)):
-            room.hull(at(s, top + tall * .8, out) + size * body, colour * tone, part, opacity=opacity)
+        row, lean = min(count, 2), rng.uniform(0.9, 1.4)
+        s = wide * ((k % 2 + 0.5) / row if k < 2 else 0.5 + rng.uniform(-0.15, 0.15))
+        half, tall, out = (
+            (min(wide / row / 2 - 0.03, 0.42), 0.25, 0.26) if k < 2 else (0.25, 0.19, 0.4 + 0.1 * k)
+        )
+        tilt = np.array(
+            [(1, 0, 0), (0, np.sin(lean), -np.cos(lean)), (0, np.cos(lean), np.sin(lean))]
+        )
+        body, colour = (
+            solid * (half, tall, 0.1) @ tilt @ axes,
+            room.look["pillow" if k < 2 else "cushion"],
+        )
+        for size, tone, part, opacity in (
+            (1.12, 0.5, None, 0.35),
+            (1, 0.9, PILLOW, 1),
+            (0.72, 1.05, None, 1),
+        ):
+            room.hull(
+                at(s, top + tall * 0.8, out) + size * body, colour * tone, part, opacity=opacity
+            )
 
 
 def bed(room, at, wide, long, top):
     rng, look = room.rng, room.look
-    start, foot, hem = rng.uniform(.6, .95), rng.random() < .35, rng.choice([.08, .25])
+    start, foot, hem = rng.uniform(0.6, 0.95), rng.random() < 0.35, rng.choice([0.08, 0.25])
     spread = rng.choice([None, None, "stripes", "checks", "spots", "cloud"])
-    shadow = [at(s, 0, t) for s in (-.12, wide + .12) for t in (0, long + .1)]
-    room.hull(shadow, (.1, .08, .1), None, opacity=.35, clip=FLOOR)
-    headboard(room, at, wide, rng.uniform(.95, 1.3))
-    room.cuboid(at(0, .1, .1), at(wide, .32, long), look["wood"], BED)
-    room.cuboid(at(.03, .32, .1), at(wide - .03, top, long - .03), look["sheet"], BED)
-    end = at(wide + .05, top + .05, long + .03 * (not foot))
-    room.cuboid(at(-.05, hem, start), end, look["bed"], BED, .025, texture=spread)
-    room.cuboid(at(-.05, top - .16, start - .12), at(wide + .05, top + .07, start + .1), look["fold"], BED, .01)
+    shadow = [at(s, 0, t) for s in (-0.12, wide + 0.12) for t in (0, long + 0.1)]
+    room.hull(shadow, (0.1, 0.08, 0.1), None, opacity=0.35, clip=FLOOR)
+    headboard(room, at, wide, rng.uniform(0.95, 1.3))
+    room.cuboid(at(0, 0.1, 0.1), at(wide, 0.32, long), look["wood"], BED)
+    room.cuboid(at(0.03, 0.32, 0.1), at(wide - 0.03, top, long - 0.03), look["sheet"], BED)
+    end = at(wide + 0.05, top + 0.05, long + 0.03 * (not foot))
+    room.cuboid(at(-0.05, hem, start), end, look["bed"], BED, 0.025, texture=spread)
+    room.cuboid(
+        at(-0.05, top - 0.16, start - 0.12),
+        at(wide + 0.05, top + 0.07, start + 0.1),
+        look["fold"],
+        BED,
+        0.01,
+    )
     pillows(room, at, wide, top)
-    if rng.random() < .22:
-        cat(room, at(wide * rng.uniform(.25, .75), top + .05, rng.uniform(1.2, long - .3)))
+    if rng.random() < 0.22:
+        cat(room, at(wide * rng.uniform(0.25, 0.75), top + 0.05, rng.uniform(1.2, long - 0.3)))
     if foot:
-        room.cuboid(at(0, .1, long), at(wide, rng.uniform(.5, .75), long + .08), look["wood"], BED)
+        room.cuboid(
+            at(0, 0.1, long), at(wide, rng.uniform(0.5, 0.75), long + 0.08), look["wood"], BED
+        )
 
 
 def lamp(room, foot, stem, spread):
     """A lamp on a table or on the floor, with its glow on what is behind it."""
     look, base = room.look, room.look["vase"]
-    x, y, m = room.spot(foot + (stem + .1) * Y)
+    x, y, m = room.spot(foot + (stem + 0.1) * Y)
     if look["night"]:
-        room.canvas.fill(ellipse(x, y, .6 * m, .6 * m), (1, .9, .6), None, opacity=.22, shade=0)
-    belly = ((stem * .5, .13), (stem, .05)) if stem < .6 else ((.06, .04), (stem, .04))
-    room.turned(foot, [(0, spread * .5), *belly], base, LAMP)
-    room.turned(foot, [(stem, spread), (stem + .32, spread * room.rng.uniform(.55, .95))], look["shade"], LAMP)
+        room.canvas.fill(
+            ellipse(x, y, 0.6 * m, 0.6 * m), (1, 0.9, 0.6), None, opacity=0.22, shade=0
+        )
+    belly = ((stem * 0.5, 0.13), (stem, 0.05)) if stem < 0.6 else ((0.06, 0.04), (stem, 0.04))
+    room.turned(foot, [(0, spread * 0.5), *belly], base, LAMP)
+    room.turned(
+        foot,
+        [(stem, spread), (stem + 0.32, spread * room.rng.uniform(0.55, 0.95))],
+        look["shade"],
+        LAMP,
+    )
 
 
 def hanging_lamp(room, foot, height):
-    low, r = height - room.rng.uniform(.7, .95), room.rng.uniform(.2, .32)
-    room.turned(foot, [(low + .28, .02), (height, .02)], room.look["wood"] * .4, LAMP)
-    room.turned(foot, [(low, r), (low + .28, r * room.rng.choice([.3, .9]))], room.look["shade"], LAMP)
+    low, r = height - room.rng.uniform(0.7, 0.95), room.rng.uniform(0.2, 0.32)
+    room.turned(foot, [(low + 0.28, 0.02), (height, 0.02)], room.look["wood"] * 0.4, LAMP)
+    room.turned(
+        foot, [(low, r), (low + 0.28, r * room.rng.choice([0.3, 0.9]))], room.look["shade"], LAMP
+    )
 
 
 def nightstand(room, lo, hi):
     colour, front = room.look["stand"], np.stack([lo * X + hi * Z, X, Y])
-    room.cuboid(lo + .1 * Y, hi, colour, NIGHTSTAND)
-    for y in (.14, hi[1] / 2 + .06):
-        room.flat(front, box(.05, y, .45, y + hi[1] / 2 - .12), colour * .78, NIGHTSTAND)
-    room.flat(front, ellipse(.25, hi[1] / 2 + .04, .04, .1), (.9, .8, .5), NIGHTSTAND)
+    room.cuboid(lo + 0.1 * Y, hi, colour, NIGHTSTAND)
+    for y in (0.14, hi[1] / 2 + 0.06):
+        room.flat(front, box(0.05, y, 0.45, y + hi[1] / 2 - 0.12), colour * 0.78, NIGHTSTAND)
+    room.flat(front, ellipse(0.25, hi[1] / 2 + 0.04, 0.04, 0.1), (0.9, 0.8, 0.5), NIGHTSTAND)
 
 
 def cat(room, foot):
     """A cat lying on the blanket or the floor."""
-    fur = jitter(room.rng, room.rng.choice([(.25, .24, .26), (.85, .55, .28), (.92, .88, .82), room.look["bed"]]))
+    fur = jitter(
+        room.rng,
+        room.rng.choice(
+            [(0.25, 0.24, 0.26), (0.85, 0.55, 0.28), (0.92, 0.88, 0.82), room.look["bed"]]
+        ),
+    )
     x, y, m = room.spot(foot)
-    parts = [ellipse(0, -.12, .27, .15), ellipse(.2, -.22, .13, .12), ellipse(-.1, -.03, .2, .05)]
-    parts += [np.array([(e - .05, -.28), (e + .07, -.28), (e + .01, -.42)]) for e in (.12, .25)]
-    for outline, tone in zip(parts, (1, 1.12, .8, .9, .9)):
+    parts = [
+        ellipse(0, -0.12, 0.27, 0.15),
+        ellipse(0.2, -0.22, 0.13, 0.12),
+        ellipse(-0.1, -0.03, 0.2, 0.05),
+    ]
+    parts += [
+        np.array([(e - 0.05, -0.28), (e + 0.07, -0.28), (e + 0.01, -0.42)]) for e in (0.12, 0.25)
+    ]
+    for outline, tone in zip(parts, (1, 1.12, 0.8, 0.9, 0.9)):
         room.canvas.fill(outline * m + (x, y), fur * tone, CLUTTER)
 
 
 def plant(room, foot):
-    room.turned(foot, [(0, .13), (.3, .18)], room.look["vase"], CLUTTER)
-    x, y, m = room.spot(foot + .3 * Y)
-    for a in np.linspace(-1.1, 1.1, 5) + room.rng.normal(0, .15, 5):
-        tip = room.rng.uniform(.2, .4)
-        leaf = ellipse(np.sin(a) * tip, -np.cos(a) * tip, .09, tip, a) * m + (x, y)
-        room.canvas.fill(leaf, jitter(room.rng, (.32, .55, .32)), CLUTTER)
+    room.turned(foot, [(0, 0.13), (0.3, 0.18)], room.look["vase"], CLUTTER)
+    x, y, m = room.spot(foot + 0.3 * Y)
+    for a in np.linspace(-1.1, 1.1, 5) + room.rng.normal(0, 0.15, 5):
+        tip = room.rng.uniform(0.2, 0.4)
+        leaf = ellipse(np.sin(a) * tip, -np.cos(a) * tip, 0.09, tip, a) * m + (x, y)
+        room.canvas.fill(leaf, jitter(room.rng, (0.32, 0.55, 0.32)), CLUTTER)
 
 
 def chair(room, foot):
     colour = room.look["chair"]
-    for x, z in ((-.18, -.18), (.18, -.18), (-.18, .18), (.18, .18)):
-        room.turned(foot + (x, 0, z), [(0, .03), (.42, .03)], colour * .7, CLUTTER)
-    room.cuboid(foot + (-.23, .4, -.23), foot + (.23, .47, .23), colour, CLUTTER)
-    room.cuboid(foot + (-.23, .47, -.23), foot + (.23, .95, -.17), colour, CLUTTER)
+    for x, z in ((-0.18, -0.18), (0.18, -0.18), (-0.18, 0.18), (0.18, 0.18)):
+        room.turned(foot + (x, 0, z), [(0, 0.03), (0.42, 0.03)], colour * 0.7, CLUTTER)
+    room.cuboid(foot + (-0.23, 0.4, -0.23), foot + (0.23, 0.47, 0.23), colour, CLUTTER)
+    room.cuboid(foot + (-0.23, 0.47, -0.23), foot + (0.23, 0.95, -0.17), colour, CLUTTER)
 
 
 def pile(room, foot):
     """Boxes or books."""
     y = 0.0
-    for h, w, d in room.rng.uniform((.07, .15, .15), (.24, .28, .28), (room.rng.integers(1, 4), 3)):
-        room.cuboid(foot + (-w, y, -d), foot + (w, y + h, d), jitter(room.rng, room.rng.choice(CLOTH)), CLUTTER)
+    for h, w, d in room.rng.uniform(
+        (0.07, 0.15, 0.15), (0.24, 0.28, 0.28), (room.rng.integers(1, 4), 3)
+    ):
+        room.cuboid(
+            foot + (-w, y, -d),
+            foot + (w, y + h, d),
+            jitter(room.rng, room.rng.choice(CLOTH)),
+            CLUTTER,
+        )
         y += h
 
 
 def furnish(room, lo, hi, side_on):
     """What stands around the bed's footprint lo..hi: (nearer than the bed, minus its distance, drawing)."""
-    rng, eye, things, tall = room.rng, room.eye, [], room.rng.uniform(.45, .65)
+    rng, eye, things, tall = room.rng, room.eye, [], room.rng.uniform(0.45, 0.65)
 
     def add(a, b, draw, *where):
         nearer = any((a[k] >= hi[k] < eye[k]) or (b[k] <= lo[k] > eye[k]) for k in (0, 2))
         things.append((nearer, -np.linalg.norm((a + b) / 2 - eye), lambda: draw(room, *where)))
 
-    for x in (hi[0] + .1,) if side_on else (lo[0] - .6, hi[0] + .1):
-        a, b = np.array([x, 0, .05]), np.array([x + .5, tall, .5])
-        if rng.random() < .8:
+    for x in (hi[0] + 0.1,) if side_on else (lo[0] - 0.6, hi[0] + 0.1):
+        a, b = np.array([x, 0, 0.05]), np.array([x + 0.5, tall, 0.5])
+        if rng.random() < 0.8:
             add(a, b, nightstand, a, b)
-            if rng.random() < .75:
-                add(a, b - .1 * Y, lamp, (a + b) / 2 * (X + Z) + tall * Y, .22, .23)
-    feet = [(lo[0] - .6, rng.uniform(1, 2)), (hi[0] + .6, rng.uniform(1, 2)), (rng.uniform(lo[0], hi[0]), hi[2] + .4)]
-    for i in rng.permutation(3)[:rng.choice([1, 2, 2, 3])]:
+            if rng.random() < 0.75:
+                add(a, b - 0.1 * Y, lamp, (a + b) / 2 * (X + Z) + tall * Y, 0.22, 0.23)
+    feet = [
+        (lo[0] - 0.6, rng.uniform(1, 2)),
+        (hi[0] + 0.6, rng.uniform(1, 2)),
+        (rng.uniform(lo[0], hi[0]), hi[2] + 0.4),
+    ]
+    for i in rng.permutation(3)[: rng.choice([1, 2, 2, 3])]:
         foot, draw = feet[i][0] * X + feet[i][1] * Z, [plant, chair, pile, cat][rng.integers(4)]
-        stands = i < 2 and rng.random() < .2
-        add(foot - .2, foot + .2, *((lamp, foot, 1.3, .25) if stands else (draw, foot)))
+        stands = i < 2 and rng.random() < 0.2
+        add(foot - 0.2, foot + 0.2, *((lamp, foot, 1.3, 0.25) if stands else (draw, foot)))
     return things
 
 
 def scene(rng):
-    side_on, width, height = rng.random() < .4, rng.uniform(3.8, 4.8), rng.uniform(2.3, 2.75)
-    wide, long, top = rng.uniform(1.1, 1.8), rng.uniform(1.9, 2.1), rng.uniform(.45, .6)
-    start, gap = rng.uniform(.1, .9) if side_on else rng.uniform(.8, width - wide - .8), rng.uniform(.05, .5)
+    side_on, width, height = rng.random() < 0.4, rng.uniform(3.8, 4.8), rng.uniform(2.3, 2.75)
+    wide, long, top = rng.uniform(1.1, 1.8), rng.uniform(1.9, 2.1), rng.uniform(0.45, 0.6)
+    start, gap = (
+        rng.uniform(0.1, 0.9) if side_on else rng.uniform(0.8, width - wide - 0.8),
+        rng.uniform(0.05, 0.5),
+    )
     # across, up and along the bed, from the far corner of its head
     at = lambda s, y, t: np.array((start + t, y, gap + s) if side_on else (start + s, y, t))
     lo, hi = at(0, 0, 0), at(wide, top, long)
-    yaw = rng.uniform(-.75, -.1) if side_on else rng.uniform(-.75, .1)
-    room = Room(rng, ((lo + hi) / 2 * .6 + width * .2) * X + .8 * Z, yaw)
+    yaw = rng.uniform(-0.75, -0.1) if side_on else rng.uniform(-0.75, 0.1)
+    room = Room(rng, ((lo + hi) / 2 * 0.6 + width * 0.2) * X + 0.8 * Z, yaw)
     back, left = shell(room, width, height)
-    spans = (.1, lo[0] - .05, 0), (lo[0], hi[0], 1.25), (hi[0] + .05, width - .1, 0)
-    dress_walls(room, [(back, *span) for span in spans] + [(left, .4, 2, 0)] * (yaw < -.1))
-    if rng.random() < .35:
-        hanging_lamp(room, rng.uniform(.3, .7) * width * X + rng.uniform(.4, 1.2) * Z, height)
-    things = furnish(room, lo, hi, side_on) + [(.5, 0, lambda: bed(room, at, wide, long, top))]
+    spans = (0.1, lo[0] - 0.05, 0), (lo[0], hi[0], 1.25), (hi[0] + 0.05, width - 0.1, 0)
+    dress_walls(room, [(back, *span) for span in spans] + [(left, 0.4, 2, 0)] * (yaw < -0.1))
+    if rng.random() < 0.35:
+        hanging_lamp(room, rng.uniform(0.3, 0.7) * width * X + rng.uniform(0.4, 1.2) * Z, height)
+    things = furnish(room, lo, hi, side_on) + [(0.5, 0, lambda: bed(room, at, wide, long, top))]
     for *_, draw in sorted(things, key=lambda thing: thing[:2]):
         draw()
     return room.canvas

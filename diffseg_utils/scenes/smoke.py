@@ -1,10 +1,11 @@
 """Four classes for the smoke test: a horse whose parts are merged into background, front, body and rider."""
+
 import numpy as np
 
 from . import horse
 
 NAMES = ["background", "front", "body", "rider"]
-MERGED = np.array([0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3], np.uint8)          # by the class ids of horse.NAMES
+MERGED = np.array([0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3], np.uint8)  # by the class ids of horse.NAMES
 
 
 def scene(rng):
