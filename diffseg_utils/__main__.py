@@ -1,25 +1,18 @@
-"""The command line: diffseg list | fetch | run | evidence | vote | status (python -m diffseg_utils ...)."""
+"""The command line: diffseg list | fetch | run | evidence | figures | notebook | vote | status | clean."""
 
 import ast
-import os
 from functools import reduce, wraps
 
 import click
 
 from .presets import BACKBONES, DATASETS, MINI, RECIPES, choose
-from .runs import (
-    EVIDENCE,
-    FEATURES,
-    FIGURES,
-    HELPS,
-    STAGES,
-    VOTING,
-    Run,
-    is_done,
-    parameters_of,
-    project,
-    stage_key,
-)
+from .runs import Run
+from .runs.launch import Room, cores
+from .runs.run import notebook_path, parameters_of
+from .runs.stages import EVIDENCE, FEATURES, FIGURES, HELPS, STAGES, TRAINING, VOTING, Job, plan
+
+CORE = (FEATURES, TRAINING, VOTING)
+PROJECT_WIDE = [name for name, stage in STAGES.items() if stage.scope == "project"]
 
 
 def one_sentence(command):
@@ -75,44 +68,42 @@ def fetch(dataset, data, classifiers):
     fetch_files(run.preset, run.data_root, click.echo, classifiers)
 
 
-def makes_runs(command):
-    """The options of a command that makes runs."""
-    options = (
-        click.argument("datasets", nargs=-1),
-        click.option(
+def options(*wanted):
+    """Decorator that adds the options named in `wanted` to a command."""
+    known = {
+        "seeds": click.option(
             "--seeds",
             multiple=True,
             type=int,
             help="one or more, as --seeds 0 1 2 [default: 0; evidence: 0 to 4]",
         ),
-        click.option("--recipe", default="published", show_default=True, help=" or ".join(RECIPES)),
-        click.option(
+        "recipe": click.option(
+            "--recipe", default="published", show_default=True, help=" or ".join(RECIPES)
+        ),
+        "backbone": click.option(
             "--backbone",
             default="",
             help=f"a .json, or one of {', '.join(BACKBONES)} [default: the dataset's own]",
         ),
-        click.option(
+        "data": click.option(
             "--data",
             default="data",
             show_default=True,
             help="folder that holds datasets/ and checkpoints/",
         ),
-        click.option(
+        "results": click.option(
             "--results",
             default="results",
             show_default=True,
-            help="small results; big files: data/runs beside it",
+            help="small results; big files go to data/runs beside it",
         ),
-        click.option(
-            "--workers",
-            type=click.IntRange(1),
-            help="processes on this machine [default: one a core]",
+        "device": click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            help="auto (cuda, else cpu), cpu, cuda or mps",
         ),
-        click.option(
-            "--scheduler", help="address of a dask scheduler, instead of processes on this machine"
-        ),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps"),
-        click.option(
+        "parameters": click.option(
             "-p",
             "parameters",
             nargs=2,
@@ -120,92 +111,202 @@ def makes_runs(command):
             metavar="NAME VALUE",
             help="another notebook parameter",
         ),
-        click.option("--dry-run", is_flag=True, help="only say what would be made"),
-        click.option(
+        "jobs": click.option(
+            "--jobs",
+            type=click.IntRange(1),
+            help="notebooks at a time, which share the cores [default: one a core, or one a GPU]",
+        ),
+        "slurm": click.option(
+            "--slurm",
+            metavar="OPTIONS",
+            help='send each notebook to Slurm: "partition=gpu time=60 gpus=1 cpus=4"',
+        ),
+        "scheduler": click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="send each notebook to the dask cluster at this address",
+        ),
+        "verify": click.option(
+            "--verify", is_flag=True, help="read all files again to see whether they are current"
+        ),
+        "dry_run": click.option("--dry-run", is_flag=True, help="only say what would be made"),
+        "fetch_first": click.option(
             "--fetch",
             "fetch_first",
             is_flag=True,
             help="download what is missing; say before how much disk, time and memory",
         ),
+    }
+    return lambda command: reduce(
+        lambda f, option: option(f), (known[name] for name in reversed(wanted)), command
     )
-    return reduce(lambda f, option: option(f), reversed(options), command)
+
+
+WHERE = ("jobs", "slurm", "scheduler", "verify", "dry_run")
+RUNS = ("seeds", "recipe", "backbone", "data", "results", "device", "parameters", "fetch_first")
 
 
 @main.command()
-@makes_runs
+@click.argument("datasets", nargs=-1)
+@options(*RUNS, *WHERE)
 @one_sentence
-def run(**options):
+def run(**given):
     """Run notebooks 01, 02 and 03 for DATASETS (the four mini datasets if none is named), then 04."""
-    _make((VOTING,), [0], **options)
+    _runs((VOTING, FIGURES), [0], **given)
 
 
 @main.command()
-@makes_runs
+@click.argument("datasets", nargs=-1)
+@options(*RUNS, *WHERE)
 @one_sentence
-def evidence(**options):
+def evidence(**given):
     """Run all seeds for DATASETS (the four mini datasets if none is named), then 03b, 03c and 04: is the gain real?"""
-    _make((EVIDENCE, HELPS), range(5), **options)
+    _runs((EVIDENCE, HELPS, FIGURES), range(5), **given)
 
 
-def _make(
-    stages,
-    usual,
-    datasets,
-    seeds,
-    recipe,
-    backbone,
-    data,
-    results,
-    workers,
-    scheduler,
-    device,
-    parameters,
-    dry_run,
-    fetch_first,
-):
-    """Make `stages` and all they read, then 04; or only say what would be made. usual: seeds if none is given."""
-    from .runner import plan, run_all
+@main.command()
+@options("data", "results", "device", "parameters", *WHERE)
+@one_sentence
+def figures(**given):
+    """Draw the tables and figures of notebook 04 anew, from the runs that are there."""
+    _notebook(FIGURES, (FIGURES,), **given)
 
+
+@main.command(epilog=f"NAME: {', '.join(PROJECT_WIDE)}")
+@click.argument("name")
+@click.option("--again", is_flag=True, help="also when what it leaves is current")
+@options("data", "results", "device", "parameters", *WHERE)
+@one_sentence
+def notebook(name, again, **given):
+    """Run the notebook NAME, one of those that belong to no single run; its number is enough."""
+    found = [stage for stage in PROJECT_WIDE if name in (stage, stage.partition("_")[0])]
+    if not found:
+        raise ValueError(
+            f"unknown notebook {name!r}; choose from {', '.join(PROJECT_WIDE)}; `diffseg run` and `diffseg evidence` make the others"
+        )
+    _notebook(found[0], found if again else (), **given)
+
+
+def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, **given):
+    """Make `notebooks`, and all they need, for some datasets and seeds. usual: the seeds if none is given."""
     words = [
         word for word in datasets if word.isdigit()
     ]  # click hands "--seeds 0 1 2" on as 0; 1, 2
-    seeds, datasets = (
-        [*seeds, *map(int, words)] or usual,
-        [word for word in datasets if word not in words] or MINI,
-    )
-    runs = [
-        Run(dataset, seed, recipe, backbone, data, results, device)
-        for dataset in datasets
-        for seed in seeds
-    ]
-    extra = _parameters(parameters, (*STAGES, *stages)) | {"seeds": " ".join(map(str, seeds))}
-    if fetch_first and not dry_run:
-        from .estimate import prepare
+    seeds = [*seeds, *map(int, words)] or list(usual)
+    datasets = [word for word in datasets if word not in words] or MINI
+    where = {name: given.pop(name) for name in ("backbone", "data", "results", "device")}
+    runs = [Run(name, seed, recipe, **where) for name in datasets for seed in seeds]
+    extra = {"seeds": " ".join(map(str, seeds))} | _parameters(parameters, [*notebooks, *CORE])
+    from .runs.preflight import check
 
-        prepare(runs, min(workers or os.cpu_count(), len(runs)), click.echo)
-    for dataset in {r.dataset: r for r in runs}.values():
-        _check(dataset)
+    if fetch_first and not given["dry_run"]:
+        from .runs.estimate import prepare
+
+        prepare(runs, min(given["jobs"] or cores(), len(runs)), click.echo)
+    for one in {run.name: run for run in runs}.values():
+        check(one, lambda words: click.echo(words, err=True))
+    _make(runs, notebooks, extra, (), **given)
+
+
+def _notebook(name, again, data, results, device, parameters, **given):
+    """Make one notebook that belongs to no single run."""
+    runs = [Run(MINI[0], data=data, results=results, device=device)]
+    _make(runs, (name,), _parameters(parameters, [name]), again, **given)
+
+
+def _make(runs, notebooks, extra, again, jobs, slurm, scheduler, verify, dry_run):
+    """Check the input, name the stages, make those that are not current."""
+    from .runs.launch import expected_seconds, launch, survey
+    from .runs.lock import only_driver
+    from .runs.preflight import memory_of, room_for
+    from .runs.records import Checksums
+
+    if slurm and scheduler:
+        raise ValueError("--slurm and --scheduler: choose one of them")
+    jobs_of = plan(runs, notebooks, extra)
+    root = runs[0]
     if dry_run:
-        for r, stage, _ in plan(runs, stages, extra).values():
-            click.echo(
-                f"{r.place(stage):<36}{stage:<24}{'keep' if _kept(r, stage, extra) else 'make'}"
-            )
+        found = survey(jobs_of, Checksums(root.runs_root, verify))
+        lines = [
+            f"{job.label:<52}{reason}"
+            for wanted in ("make", "follow")
+            for job, (state, reason) in found.items()
+            if state == wanted
+        ]
+        click.echo("\n".join(lines) or "nothing to do")
         return
-    last = ", ".join([stage for stage in stages if stage not in STAGES] + [FIGURES])
-    click.echo(
-        f"{len(runs)} runs of {len(STAGES)} notebooks; then {last}. Results go to {results}/"
-    )
-    run_all(runs, stages=stages, extra=extra, workers=workers, scheduler=scheduler, echo=click.echo)
-    from .notebooks import execute
+    names = {job.run.name for job in jobs_of if job.stage.scope != "project"}
+    with only_driver(root.results_root, root.runs_root, names, click.echo):
+        checksums = Checksums(root.runs_root, verify)
+        found = survey(jobs_of, checksums)
+        wanted = {job for job, (state, _) in found.items() if state != "keep"}
+        wanted |= {job for job in jobs_of if job.stage.notebook in again}
+        if not wanted:
+            click.echo(f"nothing to do: what {root.results}/ holds is current")
+            return
+        needed = {job: [o for o in jobs_of[job] if o in wanted] for job in jobs_of if job in wanted}
+        room, limits = room_for(
+            jobs_of, jobs, root.device
+        )  # of the whole plan: equal threads in every try
+        place, room = _place(slurm, scheduler, room, jobs or len(needed), root.runs_root)
+        expected = {job: expected_seconds(job) for job in needed}
+        click.echo(
+            f"{len(needed)} notebooks to make, {len(jobs_of) - len(needed)} current; {room.slots} at a time, "
+            f"{room.threads} thread{'s' * (room.threads > 1)} each. Results go to {root.results}/"
+        )
+        if limits:
+            click.echo(limits)
+        failures = launch(
+            needed,
+            place,
+            checksums,
+            room,
+            memory_of=memory_of,
+            expected=expected,
+            again=again,
+            echo=click.echo,
+        )
+    if failures:
+        raise RuntimeError("\n".join(failures))
+    if any(job.stage.notebook == FIGURES for job in jobs_of):
+        results = root.results
+        click.echo(
+            f"Tables and figures: {results}/{FIGURES}.ipynb, {results}/table1.csv, {results}/figures/"
+        )
 
-    execute(
-        project() / "notebooks" / f"{FIGURES}.ipynb",
-        runs[0].results_root / f"{FIGURES}.ipynb",
-        {"results": results},
-    )
-    click.echo(
-        f"Tables and figures: {results}/{FIGURES}.ipynb, {results}/table1.csv, {results}/figures/"
-    )
+
+def _place(slurm, scheduler, room, jobs, runs_root):
+    """(who executes notebooks, the room there): this machine, Slurm or dask."""
+    from .runs.places import Dask, Here, Slurm
+
+    if slurm:
+        place = Slurm(slurm, runs_root)
+        return place, Room(jobs, place.cpus, float("inf"))
+    if scheduler:
+        return Dask(scheduler), Room(jobs, 1, float("inf"))
+    return Here(), room
+
+
+@main.command()
+@options("results")
+@click.option("--yes", is_flag=True, help="delete it")
+@one_sentence
+def clean(results, yes):
+    """Say what in data/runs no record needs, and how big it is; with --yes, delete it."""
+    from .runs.clean import delete, unneeded
+    from .runs.lock import only_driver
+
+    root = Run(MINI[0], results=results)
+    with only_driver(root.results_root, root.runs_root, ()):
+        found = unneeded(root.runs_root)
+        for path, size in found.items():
+            click.echo(f"{size / 1e6:>10,.1f} MB  {path}")
+        total = f"{sum(found.values()) / 1e6:,.1f} MB"
+        if yes:
+            delete(found)
+            click.echo(f"{total} deleted")
+        else:
+            click.echo(f"{total} that no record needs; `diffseg clean --yes` deletes it")
 
 
 @main.command()
@@ -237,8 +338,12 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
     """Evaluate every voting rule on published classifiers and the test images of DATASET; nothing is trained."""
     run = Run(dataset, backbone=backbone, data=data, results=results, device=device)
     from .applying import apply
+    from .runs.records import Checksums, why_stale
 
-    apply(run, classifiers, votes, stored=lambda: _kept(run, FEATURES, {}), echo=click.echo)
+    def stored():
+        return why_stale(Job.of(FEATURES, run, {}), Checksums(run.runs_root)) is None
+
+    apply(run, classifiers, votes, stored=stored, echo=click.echo)
 
 
 @main.command()
@@ -263,17 +368,16 @@ def status(results, recipe, table):
     from . import tables
 
     choose("recipe", recipe, RECIPES)
-    folder, make = Run._path(results), getattr(tables, f"{table or 'results'}_table")
+    folder, make = (
+        Run(MINI[0], results=results).results_root,
+        getattr(tables, f"{table or 'results'}_table"),
+    )
     click.echo(make(folder, recipe) if table in (None, "evidence") else make(folder))
 
 
 def _parameters(pairs, stages):
     """{name: value} of -p options; ValueError for a name that no notebook of `stages` has."""
-    known = [
-        name
-        for stage in stages
-        for name in parameters_of(project() / "notebooks" / f"{stage}.ipynb")
-    ]
+    known = [name for stage in stages for name in parameters_of(notebook_path(stage))]
     values = {}
     for name, text in pairs:
         if name not in known:
@@ -285,36 +389,6 @@ def _parameters(pairs, stages):
         except (ValueError, SyntaxError):
             values[name] = text
     return values
-
-
-def _check(run):
-    """Read every image and label once and look for the checkpoint, before any work starts."""
-    from .data import absent_classes, identity, labels_of
-    from .diffusion import checkpoint_path, describe
-
-    describe(run.backbone_used)
-    weights = checkpoint_path(run.backbone_used, run.data_root)
-    if not weights.exists():
-        raise FileNotFoundError(
-            f"{weights}: the checkpoint of backbone {run.backbone_used!r} is missing; "
-            f"`diffseg fetch {run.dataset}` downloads it"
-        )
-    run.torch_device  # noqa: B018 (raises if it is not there)
-    identity(run.preset, run.data_root)
-    absent = absent_classes(labels_of(run.preset, "train", run.data_root), run.preset)
-    if absent:
-        click.echo(
-            f"note: {run.dataset} has no training pixel of {', '.join(absent)}; no classifier can learn it",
-            err=True,
-        )
-
-
-def _kept(run, stage, extra):
-    """True if a stage would be kept; a stage after one that is made anew is made anew."""
-    try:
-        return is_done(run, stage, stage_key(run, stage, extra))
-    except FileNotFoundError:
-        return False
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from .classifiers import PixelEnsemble, published_widths
 from .data import samples, to_input
 from .diffusion import Tap, check_taps, create, describe, load_backbone, shared_noise
 from .features import FeatureMaps, extract
+from .files import read_json
 from .metrics import PROTOCOLS, confusion, mean_iou, paired_bootstrap
 from .presets import DATASETS, KS
-from .runs import FEATURES, progress
+from .runs import progress
+from .runs.stages import FEATURES, Job
 from .voting import RULES, entropy_weighted, sweep, vote
 
 
@@ -142,15 +144,15 @@ def _is_there(run, split):
 
 def _stored(run):
     """(maps_of(split, index, image) -> (FeatureMaps, place in it), where their noise came from): features on disk."""
-    facts = json.loads(run.record(FEATURES).read_text())["facts"]
+    facts = read_json(Job.of(FEATURES, run, {}).record)["facts"]
     maps = {}
 
     def maps_of(split, index, image):
         if split not in maps:
-            maps[split] = FeatureMaps.load(run.big / "features" / split)
+            maps[split] = FeatureMaps.load(run.path("features") / split)
         return maps[split], index
 
-    return maps_of, f"{facts['noise']} (features of {run.big})"
+    return maps_of, f"{facts['noise']} ({run.path('features')})"
 
 
 def _streamed(run):

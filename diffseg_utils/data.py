@@ -141,13 +141,11 @@ def to_input(image, size):
     return torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1) * (2 / 255) - 1
 
 
-def identity(preset, root="data"):
-    """sha256 of all images and labels of a dataset, in order: what a result was measured on."""
+def identity(pictures):
+    """sha256 of all images and labels of a dataset, {split: [Sample, ...]}: what a result was measured on."""
     digest = hashlib.sha256()
-    for split, count in preset.counts.items():
-        if count:
-            for sample in samples(preset, split, root):
-                digest.update(sample.name.encode())
-                digest.update(np.ascontiguousarray(sample.image))
-                digest.update(np.ascontiguousarray(sample.label))
+    for sample in (sample for samples_of_split in pictures.values() for sample in samples_of_split):
+        digest.update(sample.name.encode())
+        digest.update(np.ascontiguousarray(sample.image))
+        digest.update(np.ascontiguousarray(sample.label))
     return digest.hexdigest()

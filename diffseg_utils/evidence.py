@@ -49,7 +49,7 @@ def maps_of_test_images(run, n_images, noise_seed=0, flip=False):
     preset = run.preset.resized(test=n_images)
     found = samples(preset, "test", run.data_root)
     if preset == run.preset and not noise_seed and not flip:
-        maps = FeatureMaps.load(run.big / "features" / "test")
+        maps = FeatureMaps.load(run.path("features") / "test")
         yield from ((sample, maps, i) for i, sample in enumerate(found))
         return
     backbone = load_backbone(run.backbone_used, run.torch_device, data=run.data_root)

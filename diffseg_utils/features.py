@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .diffusion import check_taps
+from .files import replace_folder, sha256, write_json
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
@@ -94,7 +95,7 @@ class FeatureMaps:
                 raise ValueError(
                     f"{file}: missing or of another size than written; run 01_feature_extraction again"
                 )
-            if verify and _sha256(file) != entry["sha256"]:
+            if verify and sha256(file) != entry["sha256"]:
                 raise ValueError(
                     f"{file}: its content is not what was written; run 01_feature_extraction again"
                 )
@@ -110,6 +111,7 @@ def extract(
     blocks=None,
     *,
     store=None,
+    resume=False,
     dtype=None,
     generator=None,
     batch=4,
@@ -117,46 +119,38 @@ def extract(
     """FeatureMaps of `images`: [B, 3, S, S] in [-1, 1], or an iterable of such batches (bounded memory with `store`).
 
     noise: [1, 3, S, S] for all images and steps; None draws afresh per image and, within it, per step from `generator`.
-    dtype: None keeps what the U-Net computed. ValueError for steps or blocks that do not exist and non-finite features.
+    dtype: None keeps what the U-Net computed. resume: keep the batches of an extraction that is interrupted, and go on
+    from those that an earlier one with the same images, noise, steps and blocks has left at `store`.
+    ValueError for steps or blocks that do not exist, non-finite features, and resuming without `store` and `noise`.
     """
     steps, blocks = steps or backbone.steps, blocks or backbone.blocks
-    check_taps(
-        steps,
-        blocks,
-        backbone.diffusion.num_timesteps,
-        len(backbone.model.output_blocks),
-        backbone.name,
-    )
-    parts = [] if store is None else None
-    sink = None if store is None else _Store(store)
-    try:
+    n_steps, n_blocks = backbone.diffusion.num_timesteps, len(backbone.model.output_blocks)
+    check_taps(steps, blocks, n_steps, n_blocks, backbone.name)
+    if resume and (store is None or noise is None):
+        raise ValueError("an extraction is resumed from a store, with the same noise: give both")
+    if resume and (Path(store) / "meta.json").exists():
+        return FeatureMaps.load(store)
+    if isinstance(images, torch.Tensor):
+        images = images.split(batch) if len(images) else ()
+    sink = _Memory() if store is None else _Store(store, resume)
+    with sink:
         done = 0
-        for chunk in (
-            images.split(batch) if isinstance(images, torch.Tensor) and len(images) else images
-        ):
+        for chunk in images:
+            first, done = done, done + len(chunk)
+            if done <= sink.n_images:  # an earlier extraction got so far
+                continue
             maps = _maps(backbone, chunk.to(backbone.device), noise, steps, blocks, generator)
             maps = [m.to("cpu", dtype) for m in maps]
             for k, m in enumerate(maps):
                 if not torch.isfinite(m).all():
                     raise ValueError(
-                        f"{backbone.name}: non-finite features in images {done}..{done + len(m) - 1}, step "
-                        f"{steps[k // len(blocks)]}, decoder block {blocks[k % len(blocks)]}"
+                        f"{backbone.name}: non-finite features in images {first}..{done - 1}, "
+                        f"step {steps[k // len(blocks)]}, decoder block {blocks[k % len(blocks)]}"
                     )
-            done += len(chunk)
-            sink.append(maps) if sink else parts.append(maps)
+            sink.append(maps)
         if done == 0:
             raise ValueError(f"{backbone.name}: no images to extract features from")
-        if sink:
-            sink.close()
-    except BaseException:
-        if sink:
-            sink.discard()
-        raise
-    return (
-        FeatureMaps.load(store, verify=False)
-        if sink
-        else FeatureMaps([torch.cat(m) for m in zip(*parts, strict=True)])
-    )
+    return sink.maps()
 
 
 def _maps(backbone, images, noise, steps, blocks, generator):
@@ -214,50 +208,102 @@ def interpolation(size, n, a, b):
     return first, weights
 
 
-class _Store:
-    """Writes maps batch by batch into a temporary folder, which takes its name only when all is written."""
+class _Memory:
+    """Collects maps batch by batch."""
 
-    def __init__(self, path):
-        self.path, self.shapes, self.files = Path(path), None, []
-        self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        shutil.rmtree(
-            self.partial, ignore_errors=True
-        )  # of a process that was killed and had our number
-        self.partial.mkdir(parents=True)
+    n_images = 0  # that are there before the first batch
+
+    def __init__(self):
+        self.parts = []
 
     def append(self, maps):
-        if self.shapes is None:
+        self.parts.append(maps)
+
+    def maps(self):
+        return FeatureMaps([torch.cat(parts) for parts in zip(*self.parts, strict=True)])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class _Store:
+    """Writes maps batch by batch into a temporary folder, which takes its name only when all is written.
+
+    resume: an interrupted store leaves the temporary folder behind, and the next one goes on from it.
+    """
+
+    def __init__(self, path, resume=False):
+        self.path, self.resume = Path(path), resume
+        mark = "" if resume else f".{os.getpid()}"
+        self.partial = self.path.with_name(f".{self.path.name}{mark}.partial")
+        self.dtype, self.shapes, self.files, self.hashes = None, [], [], []
+        if (self.partial / "done.json").exists() and resume:
+            self._go_on(json.loads((self.partial / "done.json").read_text()))
+        else:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True)
+
+    @property
+    def n_images(self):
+        """Images whose maps are written."""
+        return self.shapes[0][0] if self.shapes else 0
+
+    def append(self, maps):
+        if not self.shapes:
             self.dtype = torch.float16 if maps[0].dtype == torch.float16 else torch.float32
             self.shapes = [[0, *m.shape[1:]] for m in maps]
-            self.files = [open(self.partial / f"map_{k:02d}.bin", "wb") for k in range(len(maps))]  # noqa: SIM115
-        for shape, file, m in zip(self.shapes, self.files, maps, strict=True):
-            shape[0] += len(m)
-            m.to(self.dtype).contiguous().numpy().tofile(file)
+            self.files = [open(self._file(k), "wb") for k in range(len(maps))]  # noqa: SIM115
+            self.hashes = [hashlib.sha256() for _ in maps]
+        for k, m in enumerate(maps):
+            content = m.to(self.dtype).contiguous().numpy().tobytes()
+            self.shapes[k][0] += len(m)
+            self.files[k].write(content)
+            self.hashes[k].update(content)
+        if self.resume:
+            for file in self.files:
+                file.flush()
+            write_json(self.partial / "done.json", {"dtype": self._dtype, "shapes": self.shapes})
 
-    def close(self):
-        names = [Path(file.name).name for file in self.files]
-        for file in self.files:
-            file.close()
-        maps = [
-            {"file": name, "shape": shape, "sha256": _sha256(self.partial / name)}
-            for name, shape in zip(names, self.shapes, strict=True)
-        ]
-        meta = {"dtype": str(self.dtype).removeprefix("torch."), "maps": maps}
-        (self.partial / "meta.json").write_text(json.dumps(meta, indent=1))
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.replace(self.partial, self.path)
+    def maps(self):
+        return FeatureMaps.load(self.path, verify=False)
 
-    def discard(self):
-        for file in self.files:
-            file.close()
-        shutil.rmtree(self.partial, ignore_errors=True)
-
-    __enter__ = lambda self: self
+    def __enter__(self):
+        return self
 
     def __exit__(self, kind, *_):
-        self.close() if kind is None else self.discard()
+        for file in self.files:
+            file.close()
+        if kind is None:
+            self._finish()
+        elif not self.resume:
+            shutil.rmtree(self.partial, ignore_errors=True)
 
+    def _finish(self):
+        maps = [
+            {"file": self._file(k).name, "shape": shape, "sha256": self.hashes[k].hexdigest()}
+            for k, shape in enumerate(self.shapes)
+        ]
+        write_json(self.partial / "meta.json", {"dtype": self._dtype, "maps": maps})
+        (self.partial / "done.json").unlink(missing_ok=True)
+        replace_folder(self.partial, self.path)
 
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    def _go_on(self, done):
+        """Open the files of an interrupted store, cut after the last whole batch."""
+        self.dtype, self.shapes = DTYPES[done["dtype"]], done["shapes"]
+        for k, shape in enumerate(self.shapes):
+            file = open(self._file(k), "r+b")  # noqa: SIM115
+            content = file.read(int(np.prod(shape)) * self.dtype.itemsize)
+            file.seek(len(content))
+            file.truncate()
+            self.files.append(file)
+            self.hashes.append(hashlib.sha256(content))
+
+    @property
+    def _dtype(self):
+        return str(self.dtype).removeprefix("torch.")
+
+    def _file(self, k):
+        return self.partial / f"map_{k:02d}.bin"

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .costs import markdown
 from .metrics import mean_iou, paired_bootstrap, verdict
 
 RULES = ("majority", "mean", "entropy_weighted")
@@ -46,7 +45,26 @@ def costs_table(folder):
     path = Path(folder) / "costs.csv"
     if not path.exists():
         raise FileNotFoundError(f"{path}: nothing was measured here; run notebooks/06_costs.ipynb")
-    return markdown(pd.read_csv(path))
+    return costs_markdown(pd.read_csv(path))
+
+
+def costs_markdown(costs):
+    """The README's table of a frame (cost, unit, published, ours, ratio, goal), blank where nothing was measured."""
+    head = "| what | published | ours | published / ours | goal |\n|---|---:|---:|---:|---:|\n"
+    return head + "\n".join(
+        f"| {row.cost} | {_number(row.published, row.unit)} | {_number(row.ours, row.unit)} | "
+        f"{_number(row.ratio)} | {_number(row.goal)} |"
+        for row in costs.itertuples()
+    )
+
+
+def _number(value, unit=""):
+    unit = unit if isinstance(unit, str) else ""
+    return (
+        ""
+        if value != value
+        else f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f} {unit}".strip()
+    )
 
 
 def evidence_table(folder, recipe="published"):

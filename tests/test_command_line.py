@@ -1,31 +1,35 @@
 """The command line where nothing is made: plans, and mistakes."""
 
-import os
-from contextlib import nullcontext
-from types import SimpleNamespace
-
 import pytest
 from conftest import diffseg
 
-from diffseg_utils import runner
-from diffseg_utils.runs import Run
+from diffseg_utils.runs import Run, preflight
+from diffseg_utils.runs.places import task_of
+from diffseg_utils.runs.stages import VOTING, plan
 
 
 def test_several_seeds(tmp_path):
     planned = diffseg(
         "run", "mini_smoke", "--seeds", "0", "1", "2", "--results", tmp_path, "--dry-run"
     ).stdout.splitlines()
-    assert len(planned) == 7, "the features do not depend on the seed"
-    assert {line.split()[0] for line in planned} == {
+    assert len(planned) == 8, "the features do not depend on the seed"
+    assert [line.split()[0] for line in planned[:3]] == [
         "mini_smoke",
-        *(f"mini_smoke/seed{k}" for k in range(3)),
-    }
+        "mini_smoke/seed0",
+        "mini_smoke/seed0",
+    ]
+    assert not list(tmp_path.iterdir()), "a dry run writes nothing"
 
 
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["run", "hores_21"], ["unknown dataset 'hores_21'", "choose from bedroom_28, ffhq_34"]),
+        (["notebook", "05"], ["unknown notebook '05'", "choose from 00_tour"]),
+        (
+            ["run", "mini_smoke", "--slurm", "x=1", "--scheduler", "y"],
+            ["--slurm and --scheduler", "choose one"],
+        ),
         (
             ["run", "mini_smoke", "-p", "members", "3"],
             ["unknown notebook parameter 'members'", "choose from"],
@@ -65,17 +69,16 @@ def test_bad_input_is_one_clear_sentence(arguments, words, tmp_path):
     assert not (tmp_path / "results").exists(), "nothing half-written"
 
 
-@pytest.mark.parametrize("own, expected", [("", 6), ("1", None)])
+@pytest.mark.parametrize("own, expected", [("", "6"), ("1", None)])
 def test_a_single_run_has_all_cores_unless_the_environment_says_otherwise(
     own, expected, monkeypatch, tmp_path
 ):
-    given = []
-    client = SimpleNamespace(
-        submit=lambda make, run, stage, extra, threads, after, pure: given.append(threads)
-    )
-    monkeypatch.setattr(runner, "_client", lambda *_: nullcontext(client))
-    monkeypatch.setattr(runner, "_follow", lambda *_: None)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    monkeypatch.setenv("OMP_NUM_THREADS", own) if own else monkeypatch.delenv("OMP_NUM_THREADS")
-    runner.run_all([Run("mini_smoke", results=str(tmp_path))], echo=lambda _: None)
-    assert given == [expected] * 3
+    if own:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    else:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(preflight, "cores", lambda: 6)
+    jobs = plan([Run("mini_smoke", results=str(tmp_path))], [VOTING])
+    room, _ = preflight.room_for(jobs)
+    task = task_of(next(iter(jobs)), tmp_path, room.threads, None, 1.0)
+    assert task["environment"].get("OMP_NUM_THREADS") == expected

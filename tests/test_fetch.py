@@ -16,10 +16,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import diffseg
 
-from diffseg_utils import estimate, presets
+from diffseg_utils import presets
 from diffseg_utils.diffusion import load_backbone
 from diffseg_utils.fetch import bring, download, fetch, unpack
-from diffseg_utils.runs import Run
+from diffseg_utils.runs import Run, estimate
 
 BULK = bytes(range(256)) * 400
 
@@ -332,11 +332,13 @@ def test_effort_is_measured_here(smoke):
 
 
 def test_paper_is_fetch_and_run_and_speaks_first(smoke, monkeypatch):
-    said = []
-    monkeypatch.setattr(
-        "diffseg_utils.runner.run_all", lambda runs, **_: said.append([run.dataset for run in runs])
-    )
-    monkeypatch.setattr("diffseg_utils.notebooks.execute", lambda *_: None)
+    made = []
+
+    def launch(plan, *_, **__):
+        made.extend(job.label for job in plan)
+        return []
+
+    monkeypatch.setattr("diffseg_utils.runs.launch.launch", launch)
     monkeypatch.setattr(
         estimate, "effort", lambda runs, workers: f"time for {len(runs)} runs, {workers} at a time"
     )
@@ -347,7 +349,7 @@ def test_paper_is_fetch_and_run_and_speaks_first(smoke, monkeypatch):
         "--seeds",
         0,
         1,
-        "--workers",
+        "--jobs",
         8,
         "--results",
         smoke[0].results,
@@ -355,6 +357,7 @@ def test_paper_is_fetch_and_run_and_speaks_first(smoke, monkeypatch):
     assert (
         output.index("disk: ")
         < output.index("time for 2 runs, 2 at a time")
-        < output.index("2 runs of 3 notebooks")
+        < output.index("6 notebooks to make")
     )
-    assert said == [["mini_smoke"] * 2]
+    assert made.count("mini_smoke 01_feature_extraction") == 1
+    assert made.count("mini_smoke/seed1 03_voting_analysis") == 1

@@ -55,13 +55,16 @@ def test_environment_yml_installs_the_lock_and_this_package_and_gives_reasons():
             [
                 "metrics",
                 "runs",
+                "runs.records",
+                "runs.launch",
+                "runs.places",
                 "figures.style",
                 "figures.seeing",
                 "figures.voting",
                 "figures.paper",
             ],
         ),
-        ("papermill", ["runner", "__main__"]),
+        ("papermill", ["runs.launch", "runs.places", "__main__"]),
         ("sklearn", ["classifiers", "evidence"]),
     ],
 )

@@ -17,8 +17,9 @@ from diffseg_utils.data import Sample, labels_of, samples, to_input
 from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.features import extract
 from diffseg_utils.presets import DATASETS
-from diffseg_utils.runner import outputs_now, write_json
-from diffseg_utils.runs import FEATURES, Run, stage_key
+from diffseg_utils.runs import Run
+from diffseg_utils.runs.records import Checksums, fingerprint, finish
+from diffseg_utils.runs.stages import FEATURES, Job
 
 SMOKE = DATASETS["mini_smoke"]
 ORDER = (("0", "weight0", "bias0"), ("3", "weight1", "bias1"), ("6", "weight2", "bias2"))
@@ -166,15 +167,13 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
     run = Run("mini_smoke", results=str(tmp_path / "results"), device="cpu")
     for split in ("validation", "test"):
         images = torch.stack([to_input(sample.image, 64) for sample in samples(SMOKE, split)])
-        extract(mini, images, shared_noise(64), store=run.big / "features" / split)
-    run.outputs(FEATURES)[0].parent.mkdir(parents=True)
-    run.outputs(FEATURES)[0].write_text("{}")
-    record = {
-        "key": stage_key(run, FEATURES, {}),
-        "outputs": outputs_now(run, FEATURES),
-        "facts": {"noise": "as written here"},
-    }
-    write_json(run.record(FEATURES), record)
+        extract(mini, images, shared_noise(64), store=run.path("features") / split)
+    job = Job.of(FEATURES, run, {})
+    job.executed.parent.mkdir(parents=True)
+    job.executed.write_text("{}")
+    checksums = Checksums(run.runs_root)
+    now = fingerprint(job, checksums)
+    finish(job, now, checksums, 1.0, {"noise": "as written here"})
 
     def refuse(*args, **kw):
         raise ValueError("the U-Net was asked")
@@ -198,8 +197,9 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
         done.exit_code == 0
         and [line for line in done.stdout.splitlines() if line.startswith("|")] == table
     )
-    assert "noise: as written here (features of " in done.stdout
-    write_json(run.record(FEATURES), record | {"key": {**record["key"], "checkpoint": None}})
+    assert "noise: as written here (" in done.stdout
+    now["values"]["backbone"]["weights"] = "of another network"
+    finish(job, now, checksums, 1.0, {"noise": "as written here"})
     assert "the U-Net was asked" in diffseg(*ask).output, "features of something else are not taken"
 
 

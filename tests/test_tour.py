@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from jupyter_client.provisioning import LocalProvisioner
 
-from diffseg_utils.notebooks import execute
+from diffseg_utils.runs.execute import execute
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 

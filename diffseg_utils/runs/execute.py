@@ -1,19 +1,25 @@
-"""Execute one parameterized notebook in this process: check its parameters, run it over ipc, leave no time stamps."""
+"""Execute one notebook in this process by papermill: check its parameters, run it over ipc, leave no time stamps."""
 
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 
 import nbformat
 import papermill
 from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from .runs import parameters_of
+from ..files import atomic
+from .run import parameters_of
+
+KERNELS = weakref.WeakSet()  # the managers of kernels that may be alive
 
 
 class IpcKernelManager(AsyncKernelManager):
@@ -25,6 +31,13 @@ class IpcKernelManager(AsyncKernelManager):
         folder = tempfile.mkdtemp(prefix="kernel-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.ip = str(Path(folder) / "socket")
+        KERNELS.add(self)
+
+    def format_kernel_cmd(self, extra_arguments=None):
+        """The usual command, by way of our kernel.py, which ends with this process."""
+        command = super().format_kernel_cmd(extra_arguments)
+        ours = {"ipykernel_launcher": "diffseg_utils.runs.kernel"}
+        return [ours.get(word, word) for word in command]
 
     async def _async_interrupt_kernel(self):
         """Nothing: a shutdown interrupts first, and a kernel about to idle complains of it on the terminal."""
@@ -43,25 +56,26 @@ def execute(notebook, output, parameters):
             f"{Path(notebook).name}: unknown parameter {unknown[0]!r}; choose from {', '.join(known)}"
         )
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
-    try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(partial),
-            parameters,
-            progress_bar=False,
-            log_output=False,
-            kernel_manager_class=IpcKernelManager,
-        )
+    with atomic(output) as partial:
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(partial),
+                parameters,
+                progress_bar=False,
+                log_output=False,
+                kernel_manager_class=IpcKernelManager,
+            )
+        except PapermillExecutionError as error:
+            failed = output.with_name(f"{output.stem}.failed.ipynb")
+            os.replace(partial, failed)
+            raise RuntimeError(
+                f"{error.ename}: {error.evalue} (the executed copy: {failed})"
+            ) from None
+        except DeadKernelError:
+            raise RuntimeError("its kernel was killed (out of memory?)") from None
         nbformat.write(without_times(nbformat.read(partial, 4)), partial)
-        os.replace(partial, output)
-    except PapermillExecutionError as error:
-        failed = output.with_name(f"{output.stem}.failed.ipynb")
-        os.replace(partial, failed)
-        raise RuntimeError(f"{error.ename}: {error.evalue} (the executed copy: {failed})") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    output.with_name(f"{output.stem}.failed.ipynb").unlink(missing_ok=True)
 
 
 def without_times(notebook):
@@ -78,14 +92,33 @@ def without_times(notebook):
             cell.id = "injected-parameters"  # papermill draws one at random
         if "outputs" in cell:  # a slider without its kernel; the figure beside it stays
             cell.outputs = [
-                o
-                for o in cell.outputs
-                if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
+                output
+                for output in cell.outputs
+                if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
             ]
     return notebook
 
 
+def end(*_):
+    """End this process and its kernel at once; what a stage goes on from lies in files."""
+    for manager in list(KERNELS):
+        process = getattr(manager.provisioner, "process", None)
+        if process is not None:
+            process.kill()
+        shutil.rmtree(Path(manager.ip).parent, ignore_errors=True)
+    os._exit(1)
+
+
+def end_with_starter():
+    """End when standard input is closed, which happens when whoever started this process ends, in whichever way."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    end()
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_starter, daemon=True).start()
+    signal.signal(signal.SIGTERM, end)
     try:
         execute(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
     except (ValueError, RuntimeError) as error:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffseg_utils.costs import STATUS, markdown, measure, peak_mib
+from diffseg_utils.runs.resources import STATUS, measure, peak_mib
+from diffseg_utils.tables import costs_markdown
 
 
 def test_the_clock_takes_the_median_of_the_repeats_and_not_the_first_call():
@@ -53,7 +54,7 @@ def test_the_table_is_blank_where_nothing_was_measured():
             },
         ]
     )
-    assert markdown(costs).splitlines()[2:] == [
+    assert costs_markdown(costs).splitlines()[2:] == [
         "| U-Net | 1,234 s | 12.3 s | 100 | 3.30 |",
         "| votes |  | 8.12 |  |  |",
     ]

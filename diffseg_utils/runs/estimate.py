@@ -1,4 +1,4 @@
-"""What runs will need here, said before they start: disk before any download; hours and memory measured on a few steps."""
+"""What runs with downloads will need, said before they start: disk; then hours and memory, measured on a few steps."""
 
 import os
 import shutil
@@ -6,15 +6,17 @@ import sys
 import time
 from collections import Counter
 
+import psutil
 import torch
 
-from .applying import anatomy
-from .classifiers import FAST_BYTES, train
-from .data import batches, labels_of, samples
-from .diffusion import checkpoint_path, load_backbone, shared_noise
-from .features import FeatureMaps, extract
-from .fetch import fetch_folder, fetch_weights
-from .presets import DATA_URLS, RECIPES
+from ..applying import anatomy
+from ..classifiers import train
+from ..data import batches, labels_of, samples
+from ..diffusion import checkpoint_path, load_backbone, shared_noise
+from ..features import FeatureMaps, extract
+from ..fetch import fetch_folder, fetch_weights
+from ..presets import DATA_URLS, RECIPES
+from .preflight import widened
 
 DATA_BYTES = 2 * 47e6  # the archive of images and labels, and what is unpacked of it
 GB = 1e9
@@ -38,8 +40,8 @@ def disk(runs):
     image_bytes, maps, downloads = {}, {}, {}
     for run in runs:
         _, image_bytes[run.name], weights = anatomy(run.backbone_used)
-        if not (run.big / "features").is_dir():
-            maps[run.big] = image_bytes[run.name] * sum(run.preset.counts.values())
+        if not run.path("features").is_dir():
+            maps[run.name] = image_bytes[run.name] * sum(run.preset.counts.values())
         if not (path := checkpoint_path(run.backbone_used, run.data_root)).exists():
             downloads[path] = weights
         if not (path := run.data_root / "datasets").is_dir() and not run.preset.painted:
@@ -47,7 +49,7 @@ def disk(runs):
     needed, free, words = Counter(), {}, []
     for what, place, sizes in (
         ("downloads", runs[0].data_root, downloads),
-        ("feature maps", runs[0].big.parent, maps),
+        ("feature maps", runs[0].runs_root, maps),
     ):
         there = next(p for p in (place, *place.parents) if p.exists())
         disk = os.stat(there).st_dev
@@ -74,7 +76,7 @@ def effort(runs, workers=1):
     training = sum(_first_stop(run) * _step_seconds(run, maps) for run in runs)
     hours = (images * image_seconds + training) / 3600
     kept = max(maps.nbytes / maps.n_images * run.preset.counts["train"] for run in runs)
-    kept *= 3 if kept < FAST_BYTES else 1  # small ones are widened to float32
+    kept = widened(kept)
     device, own = first.torch_device, _peak(first.torch_device)
     return (
         f"time: at least {hours:.3g} hours on {device} ({images} images of {image_seconds:.3g} s, then training; measured on "
@@ -140,8 +142,6 @@ def _peak(device):
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     if sys.platform == "win32":
-        import psutil  # which dask brings
-
         return psutil.Process().memory_info().peak_wset
     import resource
 

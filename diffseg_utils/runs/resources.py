@@ -1,7 +1,8 @@
-"""What a piece of work costs on this machine: seconds and peak memory, measured; and the table that README shows."""
+"""What a piece of work costs on this machine: seconds and peak memory, measured; and what machine it is."""
 
 import ctypes
 import gc
+import platform
 import statistics
 import sys
 import time
@@ -54,20 +55,19 @@ def _peak_mib(on_gpu):
     return torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_mib()
 
 
-def markdown(costs):
-    """The README's table of a frame (cost, unit, published, ours, ratio, goal), blank where nothing was measured."""
-    head = "| what | published | ours | published / ours | goal |\n|---|---:|---:|---:|---:|\n"
-    return head + "\n".join(
-        f"| {row.cost} | {_number(row.published, row.unit)} | {_number(row.ours, row.unit)} | "
-        f"{_number(row.ratio)} | {_number(row.goal)} |"
-        for row in costs.itertuples()
-    )
+def processor():
+    """The processor's name, and the widest instructions that torch uses on it."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _number(value, unit=""):
-    unit = unit if isinstance(unit, str) else ""
-    return (
-        ""
-        if value != value
-        else f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f} {unit}".strip()
-    )
+def threads():
+    """How many threads torch computes with; one and two give slightly different weights."""
+    import torch
+
+    return torch.get_num_threads()

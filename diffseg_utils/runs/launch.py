@@ -1,0 +1,224 @@
+"""Making jobs in the order of what they need: a pool of threads, each of which waits for one notebook."""
+
+import os
+import queue
+import shutil
+import signal
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+from ..files import read_json
+from . import records
+from .places import Gone, task_of
+from .progress import Forecast, clock, display, read_share
+
+POLL = 0.3  # seconds between two looks at what runs
+
+
+class StageFailed(Exception):
+    """A stage did not end well; the sentence says which one, and why."""
+
+
+def survey(plan, checksums):
+    """{job: (state, reason)} in the order of making; state: "make", "follow" (only what it reads may differ) or "keep"."""
+    found = {}
+    for job in plan:
+        made_before = any(found[other][0] != "keep" for other in plan[job])
+        reason = records.why_stale(job, checksums, reads=not made_before)
+        if reason:
+            found[job] = ("make", reason)
+        elif made_before:
+            found[job] = ("follow", "if what it reads comes out different")
+        else:
+            found[job] = ("keep", "")
+    return found
+
+
+@dataclass(frozen=True)
+class Room:
+    """What there is to compute with: how many jobs at once, threads of each, GB of memory, ids of GPUs (one for each job)."""
+
+    slots: int
+    threads: int
+    memory: float
+    gpus: tuple = ()
+
+
+def launch(plan, place, checksums, room, *, memory_of, expected, again=(), echo=print):
+    """Make the jobs of `plan` {job: [jobs it needs]}; those that are current are kept.
+
+    place: who executes a notebook (see places). memory_of(job): GB it needs. expected: {job: seconds}, for the forecast.
+    again: names of notebooks that are made even if they are current.
+    Returns the sentences of stages that failed; the others were made. A signal ends all of it: SystemExit.
+    """
+    with display(len(plan), echo) as shown, _signals() as received:
+        driver = _Driver(plan, place, checksums, room, memory_of, expected, again, shown)
+        try:
+            return driver.run()
+        except KeyboardInterrupt:
+            driver.stop()
+            number = received[0] if received else signal.SIGINT
+            name = signal.Signals(number).name
+            shown.say(
+                f"{name}: stopped. What is finished is kept; the next run goes on from there."
+            )
+            raise SystemExit(128 + number) from None
+        except Gone as error:
+            driver.stop()
+            return [*driver.failures, str(error)]
+
+
+class _Driver:
+    """Starts what is ready, while there is room, and collects what has ended."""
+
+    def __init__(self, plan, place, checksums, room, memory_of, expected, again, shown):
+        self.plan, self.place, self.checksums = plan, place, checksums
+        self.room, self.again, self.shown = room, again, shown
+        self.memory = {job: memory_of(job) for job in plan}
+        self.gpus = queue.Queue()
+        for gpu in room.gpus:
+            self.gpus.put(gpu)
+        self.pool = ThreadPoolExecutor(room.slots)
+        self.sorter = TopologicalSorter(plan)
+        self.sorter.prepare()
+        self.ready = []  # jobs whose needs are met
+        self.futures = {}  # future: job
+        self.begun = {}  # job: (when its notebook began, its folder of unfinished work)
+        self.over = set()
+        self.lost = set()  # jobs that failed or need one that failed
+        self.failures = []
+        self.forecast = Forecast(expected, room.slots)
+
+    def run(self):
+        while self.sorter.is_active():
+            self.ready += self.sorter.get_ready()
+            self._start()
+            if self.futures:
+                ended, _ = wait(self.futures, timeout=POLL, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    self._collect(self.futures.pop(future), future)
+            self._show()
+        self.pool.shutdown()
+        return self.failures
+
+    def stop(self):
+        """End what runs; its threads return when their notebooks have ended."""
+        self.place.stop()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self):
+        for job in list(self.ready):
+            if any(other in self.lost for other in self.plan[job]):
+                self.ready.remove(job)
+                self.lost.add(job)
+                self._end(job, "not made: it needs a stage that failed")
+            elif len(self.futures) < self.room.slots and self._fits(job):
+                self.ready.remove(job)
+                self.futures[self.pool.submit(self._make, job)] = job
+
+    def _fits(self, job):
+        """Whether there is memory for one more job; a single one is always tried."""
+        running = sum(self.memory[other] for other in self.futures.values())
+        return not self.futures or running + self.memory[job] <= self.room.memory
+
+    def _make(self, job):
+        """In a thread: make a job unless it is current; returns (seconds, what happened)."""
+        checksums, stage = self.checksums, job.stage.notebook
+        now = records.fingerprint(job, checksums)
+        reason = records.why_stale(job, checksums, now)
+        if reason is None and stage not in self.again:
+            return 0.0, "kept"
+        unfinished = job.unfinished(records.short(now))
+        for other in unfinished.parent.glob(f".{job.record.stem}.*"):
+            if other != unfinished:
+                shutil.rmtree(other)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        (unfinished / "progress").unlink(missing_ok=True)
+        self.begun[job] = (time.monotonic(), unfinished)
+        gpu = self.gpus.get() if self.gpus.qsize() else None
+        try:
+            task = task_of(job, unfinished, self.room.threads, gpu, self.memory[job])
+            ended = self.place.make(task)
+        finally:
+            if gpu is not None:
+                self.gpus.put(gpu)
+        if ended["error"]:
+            raise StageFailed(f"{job.label}: {ended['error']}")
+        facts = unfinished / "facts.json"
+        facts = read_json(facts) if facts.exists() else {}
+        try:
+            records.finish(job, now, checksums, ended["seconds"], facts)
+        except FileNotFoundError as error:
+            raise StageFailed(f"{job.label}: {error}") from None
+        shutil.rmtree(unfinished)
+        why = "" if reason in (None, records.NEVER) else f" ({reason})"
+        return ended["seconds"], f"made in {clock(ended['seconds'])}{why}"
+
+    def _collect(self, job, future):
+        try:
+            seconds, outcome = future.result()
+        except StageFailed as error:
+            self.failures.append(str(error))
+            self.lost.add(job)
+            outcome = "failed"
+        else:
+            if seconds:
+                self.forecast.ended[job] = seconds
+        self._end(job, outcome)
+
+    def _end(self, job, outcome):
+        self.begun.pop(job, None)
+        self.over.add(job)
+        self.shown.ended(job, outcome)
+        self.sorter.done(job)
+
+    def _show(self):
+        now = time.monotonic()
+        running = {
+            job: (now - start, read_share(unfinished))
+            for job, (start, unfinished) in list(self.begun.items())
+        }
+        waiting = [job for job in self.plan if job not in running and job not in self.over]
+        self.shown.update(running, self.forecast.to_go(running, waiting))
+
+
+def expected_seconds(job):
+    """Seconds that a job took here, or where the committed results were made; else what the table of stages says."""
+    stage = job.stage.notebook
+    manifest = job.run.path("manifest")
+    if job.record.exists():
+        return max(read_json(job.record)["seconds"], 1.0)
+    if manifest.exists():
+        return read_json(manifest)["seconds"].get(stage, 60 * job.stage.minutes)
+    return 60 * job.stage.minutes
+
+
+@contextmanager
+def _signals():
+    """Yields a list that receives the number of a signal that asks to end, which then raises KeyboardInterrupt."""
+    received = []
+
+    def stop(number, _):
+        received.append(number)
+        raise KeyboardInterrupt
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def cores():
+    """Processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

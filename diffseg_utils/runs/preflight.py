@@ -1,0 +1,102 @@
+"""Before runs start: is the input right, and how many notebooks fit on this machine at a time?"""
+
+import os
+import shutil
+from collections import Counter
+
+import psutil
+
+from ..files import read_json
+from .launch import Room, cores
+from .records import backbone_of
+from .run import pick_device
+
+GB = 1e9
+WIDENED_BELOW = 2**30  # bytes: smaller feature maps are widened to float32 for a training
+SMALL = 100e6  # bytes of weights: such networks need what the table of stages says
+
+
+def check(run, echo=print):
+    """Read every image and label of a run once and look for its checkpoint, before any work starts.
+
+    ValueError or OSError names what is wrong; a class that no classifier can learn is only mentioned.
+    """
+    _, weights = backbone_of(run)
+    if run.device != "auto":
+        pick_device(run.device)
+    if not weights.exists():
+        raise FileNotFoundError(
+            f"{weights}: the checkpoint of backbone {run.backbone_used!r} is missing; "
+            f"`diffseg fetch {run.dataset}` downloads it"
+        )
+    if run.preset.painted:
+        return
+    from ..data import absent_classes, labels_of, samples
+
+    for split in ("validation", "test"):
+        for _ in samples(run.preset, split, run.data_root):
+            pass
+    absent = absent_classes(labels_of(run.preset, "train", run.data_root), run.preset)
+    if absent:
+        names = ", ".join(absent)
+        echo(f"note: {run.dataset} has no training pixel of {names}; no classifier can learn it")
+
+
+def memory_of(job):
+    """GB that a job needs at most: what it took before, else what the table of stages and the size of the network say."""
+    if job.record.exists():
+        peak = read_json(job.record)["facts"].get("peak_mib")
+        if peak and peak == peak:  # nan where the system does not say
+            return 1.1 * peak * 2**20 / GB
+    needed = job.stage.memory
+    if "preset" not in job.stage.values or backbone_of(job.run)[1].stat().st_size < SMALL:
+        return needed
+    from ..applying import anatomy
+
+    _, image_bytes, weights = anatomy(job.run.backbone_used)
+    if "backbone" in job.stage.values:
+        needed += 1.5 * weights / GB
+    if "features" in job.stage.reads:
+        needed += widened(image_bytes * job.run.preset.counts["train"]) / GB
+    return needed
+
+
+def widened(map_bytes):
+    """Bytes that a training keeps of float16 maps: small ones are widened to float32 beside them."""
+    return 3 * map_bytes if map_bytes < WIDENED_BELOW else map_bytes
+
+
+def room_for(plan, jobs=None, device="auto", *, there=None):
+    """(Room, a sentence about what limits it or "") for the jobs of a plan on this machine.
+
+    jobs: how many at once, at most; None: one a core, or one a GPU. there: (cores, GB of free memory, ids of GPUs), to
+    pretend a machine.
+    """
+    n_cores, free, gpus = there or (cores(), psutil.virtual_memory().available / GB, _gpus(device))
+    widest = max(Counter(job.stage.notebook for job in plan).values())
+    slots = jobs or min(len(gpus) or n_cores, widest)
+    words = []
+    if gpus and slots > len(gpus):
+        slots = len(gpus)
+        words.append(f"GPUs: {slots}, so {slots} at a time")
+    largest = max(memory_of(job) for job in plan)
+    if slots * largest > free:
+        fit = max(1, int(free / largest))
+        words.append(
+            f"memory: a stage may need {largest:.1f} GB and {free:.1f} GB are free, "
+            f"so not always {slots} at a time, but {fit} at least"
+        )
+    threads = max(1, n_cores // slots)
+    return Room(slots, threads, free, tuple(gpus)), "; ".join(words)
+
+
+def _gpus(device):
+    """Ids of the GPUs to use, as CUDA_VISIBLE_DEVICES wants them; none on another device."""
+    if device == "auto" and not shutil.which("nvidia-smi"):
+        return []  # without loading torch
+    if pick_device(device) != "cuda":
+        return []
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]

@@ -1,0 +1,288 @@
+"""What is current: a job's fingerprint is made of contents, and its record says from which contents it was made."""
+
+import hashlib
+import json
+import platform
+import threading
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from ..files import read_json, sha256, write_json
+from ..presets import BACKBONES, KS, RECIPES
+from .run import PACKAGE, code_cells, parameters_of, tags
+from .stages import BOTH, FEATURES, TRAINING, VOTING
+
+WHERE = ("data", "results")  # parameters that say where, not what
+NEVER = "no record of it here"
+
+
+class Checksums:
+    """sha256 of files below or beside `root`, remembered in a JSON file as long as size and time stay the same.
+
+    verify: trust nothing that is remembered; every file is read once.
+    """
+
+    def __init__(self, runs_root, verify=False):
+        self.file = runs_root / "checksums.json"
+        self.root = runs_root.parent.parent
+        self.verify = verify
+        self.known = read_json(self.file) if self.file.exists() else {}
+        self.read = set()
+        self.lock = threading.Lock()
+
+    def of(self, path):
+        """{name relative to the project: sha256} of a file, or of all files in a folder; {} if it is not there."""
+        path = Path(path)
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+        else:
+            files = [path] if path.exists() else []
+        return {self.name(file): self._of_file(file) for file in files}
+
+    def name(self, path):
+        """How records call a file."""
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        )
+
+    def remember(self, path, checksum):
+        """Take the checksum of a file from its writer."""
+        with self.lock:
+            self.known[self.name(path)] = [*_stamp(path), checksum]
+            self.read.add(self.name(path))
+
+    def save(self):
+        with self.lock:
+            write_json(self.file, self.known)
+
+    def _of_file(self, path):
+        name = self.name(path)
+        known = self.known.get(name)
+        trusted = not self.verify or name in self.read
+        if known is None or known[:2] != _stamp(path) or not trusted:
+            self.remember(path, sha256(path))
+        return self.known[name][2]
+
+
+def fingerprint(job, checksums):
+    """Everything that decides what a job leaves, as plain JSON."""
+    found = {
+        "code": code_of(job.notebook),
+        "modules": modules_of(job),
+        "parameters": decisive_parameters(job),
+        "values": {name: VALUES[name](job, checksums) for name in job.stage.values},
+        "reads": {},
+    }
+    for path in job.read_files():
+        found["reads"] |= checksums.of(path) or {checksums.name(path): None}
+    return json.loads(json.dumps(found, default=str))
+
+
+def short(found):
+    """A fingerprint as a few letters, for names of folders."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def code_of(notebook):
+    """Checksum of a notebook's code; not of its prose, its parameters, and cells that only draw (tagged `figure`)."""
+    skipped = {"parameters", "figure"}
+    cells = [cell for cell in code_cells(notebook) if not skipped & set(tags(cell))]
+    return _digest("\n".join("".join(cell["source"]) for cell in cells))
+
+
+def modules_of(job):
+    """{file: checksum} of the modules that decide what a job leaves."""
+    family = job.run.preset.painted if "preset" in job.stage.values else "all"
+    files = [file for module in job.stage.computes for file in files_of(module, family)]
+    return {
+        file.relative_to(PACKAGE).as_posix(): _digest(file.read_text(encoding="utf-8"))
+        for file in files
+    }
+
+
+def files_of(module, family="all"):
+    """The files of a module; of scenes/, those that paint a family (none for photographs, "all" for all)."""
+    if module != "scenes":
+        return [PACKAGE / f"{module}.py"]
+    folder = PACKAGE / "scenes"
+    if family is None:
+        return []
+    if family == "all":
+        return sorted(folder.glob("*.py"))
+    families = {"smoke": ("horse", "smoke")}.get(family, (family,))
+    return [folder / f"{name}.py" for name in ("__init__", "canvas", *families)]
+
+
+def decisive_parameters(job):
+    """{name: value} of the notebook's parameters that decide what it leaves; a backbone counts by its flags and weights."""
+    skipped = {*WHERE, "backbone"} if "backbone" in job.stage.values else {*WHERE}
+    effective = parameters_of(job.notebook) | job.parameters()
+    return {name: value for name, value in effective.items() if name not in skipped}
+
+
+def _preset(job, checksums):
+    from ..data import image_files
+
+    preset, files = job.run.preset, {}
+    if not preset.painted:
+        for split, count in preset.counts.items():
+            for image in image_files(preset, split, job.run.data_root) if count else ():
+                files |= checksums.of(image) | checksums.of(image.with_suffix(".npy"))
+    return asdict(preset) | {"images and labels": _digest(json.dumps(list(files.values())))}
+
+
+def backbone_of(run):
+    """(description, path of the weights) of a run's backbone; torch is loaded only for one of somebody's own."""
+    if run.backbone_used in BACKBONES:
+        described = BACKBONES[run.backbone_used]
+        return described, run.data_root / "checkpoints" / described["checkpoint"]
+    from ..diffusion import checkpoint_path, describe
+
+    return describe(run.backbone_used), checkpoint_path(run.backbone_used, run.data_root)
+
+
+def _backbone(job, checksums):
+    described, weights = backbone_of(job.run)
+    found = {name: described[name] for name in ("flags", "steps", "blocks")}
+    return found | {"weights": next(iter(checksums.of(weights).values()), None)}
+
+
+VALUES = {
+    "preset": _preset,
+    "backbone": _backbone,
+    "recipe": lambda job, _: RECIPES[job.run.recipe],
+    "both recipes": lambda job, _: {name: RECIPES[name] for name in BOTH},
+    "all recipes": lambda job, _: RECIPES,
+    "ks": lambda job, _: KS,
+}
+
+
+def why_stale(job, checksums, now=None, reads=True):
+    """Why a job has to be made, in a few words of plain English; None if what it left is current.
+
+    now: its fingerprint, if it is known already; reads: whether what it reads counts.
+    """
+    try:
+        record = read_json(job.record)
+    except (FileNotFoundError, ValueError):
+        return NEVER
+    before, now = record["fingerprint"], now or fingerprint(job, checksums)
+    for part, compare in COMPARED.items():
+        if before[part] != now[part] and (reads or part != "reads"):
+            return compare(before[part], now[part])
+    found = {}
+    for path in job.leaves:
+        if not path.exists():
+            return f"{path.name} is missing"
+        found |= checksums.of(path)
+    for name in found.keys() | record["outputs"].keys():
+        if found.get(name) != record["outputs"].get(name):
+            return f"{Path(name).name} is not what was written"
+    return None
+
+
+def _changed_modules(before, now):
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return f"{', '.join(names)} changed"
+
+
+def _changed_values(before, now):
+    for name in before.keys() | now.keys():
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict) and old != new:
+            inner = next(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+            return f"{name}: {inner} changed"
+        if old != new:
+            return f"{name} changed"
+
+
+def _changed_parameters(before, now):
+    name = next(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return f"{name}: {before.get(name)!r} before, {now.get(name)!r} now"
+
+
+def _changed_reads(before, now):
+    names = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{min(names)}{more} came out different"
+
+
+COMPARED = {
+    "code": lambda before, now: "the notebook's code changed",
+    "modules": _changed_modules,
+    "parameters": _changed_parameters,
+    "values": _changed_values,
+    "reads": _changed_reads,
+}
+
+
+def finish(job, found, checksums, seconds, facts):
+    """Write the record of a job that was made from fingerprint `found`, last of all, and run.json where it belongs.
+
+    FileNotFoundError if the notebook left something out.
+    """
+    if "manifest" in job.stage.leaves:
+        write_manifest(job, found, seconds, facts)
+    outputs = {}
+    for path in job.leaves:
+        if not path.exists():
+            raise FileNotFoundError(f"the notebook ended without writing {path}")
+        _take_from_writer(path, checksums)
+        outputs |= checksums.of(path)
+    record = {"fingerprint": found, "outputs": outputs, "seconds": seconds, "facts": facts}
+    write_json(job.record, record)
+    checksums.save()
+
+
+def write_manifest(job, found, seconds, facts):
+    """Write run.json: what produced these results, by stages 01 to 03."""
+    run = job.run
+    made = {name: read_json(type(job).of(name, run, {}).record) for name in (FEATURES, TRAINING)}
+    made[VOTING] = {"fingerprint": found, "seconds": seconds, "facts": facts}
+    of_stage = ("peak_mib", "threads")
+    noted = {
+        name: value
+        for record in made.values()
+        for name, value in record["facts"].items()
+        if name not in of_stage
+    }
+    first = made[FEATURES]["fingerprint"]["values"]
+    packages = ("torch", "numpy", "guided-diffusion-sdk", "papermill", "diffseg-utils")
+    content = {
+        "dataset": run.dataset,
+        "backbone": run.name.partition("@")[2] or run.preset.backbone,
+        "seed": run.seed,
+        "recipe": run.recipe,
+        "preset": asdict(run.preset),
+        "parameters": {
+            name: value
+            for record in made.values()
+            for name, value in record["fingerprint"]["parameters"].items()
+            if name not in asdict(run)
+        },
+        **noted,
+        "backbone_flags": {name: first["backbone"][name] for name in ("flags", "steps", "blocks")},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in packages},
+        "seconds": {name: round(record["seconds"], 1) for name, record in made.items()},
+    }
+    for name in of_stage:
+        content[name] = {stage: record["facts"].get(name) for stage, record in made.items()}
+    write_json(run.path("manifest"), content)
+
+
+def _take_from_writer(path, checksums):
+    """Feature maps are hashed while they are written; their checksums stand in meta.json."""
+    for meta in path.glob("*/meta.json") if path.is_dir() else ():
+        for entry in read_json(meta)["maps"]:
+            checksums.remember(meta.parent / entry["file"], entry["sha256"])
+
+
+def _stamp(path):
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()

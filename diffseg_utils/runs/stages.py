@@ -1,0 +1,314 @@
+"""What needs what: one table of stages, and the plan of stages that some runs need."""
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from ..presets import MINI
+from .run import PATHS, Run, notebook_path, parameters_of
+
+FEATURES = "01_feature_extraction"
+TRAINING = "02_classifier_training"
+VOTING = "03_voting_analysis"
+EVIDENCE = "03b_evidence"
+HELPS = "03c_what_helps"
+FIGURES = "04_figure_reproduction"
+BOTH = ("published", "tuned")  # recipes that 03c compares
+
+# What a stage is made for, where its executed notebook lies, and the fields of a Run that it depends on.
+SCOPES = {
+    "run": ("{name}/{setting}/{stage}", ("dataset", "backbone", "seed", "recipe")),
+    "recipe": ("{name}/{stage}{variant}", ("dataset", "backbone", "recipe")),
+    "dataset": ("{name}/{stage}", ("dataset", "backbone")),
+    "project": ("{stage}", ()),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A notebook that leaves something behind. Files are named as in run.PATHS, values as in records.VALUES."""
+
+    notebook: str
+    scope: str  # what it is made for: a name in SCOPES
+    reads: tuple  # files of other stages
+    leaves: tuple  # files it writes, beside its own executed copy
+    computes: tuple  # modules that decide what it leaves: a change makes it stale
+    shows: tuple  # modules that only show something: a change makes nothing stale
+    values: tuple  # what counts of presets.py, by name and value
+    whose: str = "its own"  # the runs whose files it reads: a name in SOURCES
+    minutes: float = (
+        1.0  # for a painted dataset on one core, until a record of an earlier run knows better
+    )
+    memory: float = 1.0  # GB, besides weights and training features
+
+
+IMAGES = ("data", "scenes")
+DENOISER = ("diffusion", "features", *IMAGES)
+MEMBERS = ("classifiers", "training", "compression", "features")
+COUNTING = ("voting", "metrics")
+EVERY_PIXEL = ("evidence", "boundaries", "calibration", *COUNTING)
+
+STAGES = {
+    stage.notebook: stage
+    for stage in (
+        Stage(
+            "00_tour",
+            scope="project",
+            reads=(),
+            leaves=(),
+            computes=(*DENOISER, *MEMBERS, *COUNTING),
+            shows=("figures",),
+            values=(),
+        ),
+        Stage(
+            FEATURES,
+            scope="dataset",
+            reads=(),
+            leaves=("features",),
+            computes=DENOISER,
+            shows=("classifiers", "training", "compression", *COUNTING, "figures"),
+            values=("preset", "backbone"),
+        ),
+        Stage(
+            TRAINING,
+            scope="run",
+            reads=("features",),
+            leaves=("history", "ensemble"),
+            computes=(*MEMBERS, *IMAGES),
+            shows=("diffusion", *COUNTING, "figures"),
+            values=("preset", "recipe"),
+            minutes=2.0,
+        ),
+        Stage(
+            VOTING,
+            scope="run",
+            reads=("features", "ensemble"),
+            leaves=("scores", "confusions", "calibration", "examples", "manifest"),
+            computes=(*COUNTING, "calibration", *MEMBERS, "diffusion", *IMAGES),
+            shows=("figures",),
+            values=("preset", "recipe", "ks"),
+            minutes=0.5,
+        ),
+        Stage(
+            EVIDENCE,
+            scope="recipe",
+            reads=("features", "ensemble", "confusions"),
+            whose="all seeds",
+            leaves=("evidence", "evidence table"),
+            computes=(*EVERY_PIXEL, *MEMBERS, *DENOISER),
+            shows=("figures",),
+            values=("preset", "backbone"),
+            minutes=10.0,
+        ),
+        Stage(
+            HELPS,
+            scope="dataset",
+            reads=("features", "ensemble"),
+            whose="both recipes",
+            leaves=("effects", "label budget"),
+            computes=(*EVERY_PIXEL, "combining", *MEMBERS, *DENOISER),
+            shows=("figures",),
+            values=("preset", "backbone", "both recipes"),
+            minutes=10.0,
+        ),
+        Stage(
+            FIGURES,
+            scope="project",
+            reads=("confusions", "examples", "evidence table", "effects"),
+            whose="every run there is",
+            leaves=("table 1", "table 1, masked"),
+            computes=("metrics",),
+            shows=("figures", "scenes"),
+            values=(),
+            minutes=0.5,
+        ),
+        Stage(
+            "02b_training_recipes",
+            scope="project",
+            reads=("confusions", "evidence"),
+            whose="every run there is",
+            leaves=("recipes",),
+            computes=("probing", *MEMBERS, *DENOISER, *COUNTING),
+            shows=("figures",),
+            values=("all recipes",),
+            minutes=60.0,
+        ),
+        Stage(
+            "06_costs",
+            scope="project",
+            reads=(),
+            leaves=("costs",),
+            computes=("probing", *MEMBERS, *DENOISER, *COUNTING),
+            shows=("figures",),
+            values=("all recipes",),
+            minutes=20.0,
+            memory=6.0,
+        ),
+        Stage(
+            "07_pretraining",
+            scope="project",
+            reads=(),
+            leaves=(),
+            computes=("pretraining", "probing", *MEMBERS, *DENOISER, *COUNTING),
+            shows=("figures",),
+            values=("all recipes",),
+            minutes=2.0,
+        ),
+    )
+}
+
+SOURCES = {
+    "its own": lambda job: [job.run],
+    "all seeds": lambda job: [replace(job.run, seed=seed) for seed in job.seeds],
+    "both recipes": lambda job: [replace(job.run, recipe=recipe) for recipe in BOTH],
+    "every run there is": lambda job: [],  # found on disk: see Job.read_files
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one run, with the other notebook parameters that were asked for."""
+
+    stage: Stage
+    run: Run
+    extra: dict = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of(cls, stage, run, extra):
+        """The job of a stage (or its notebook's name) for `run`; what the stage does not depend on is left out of the run."""
+        stage = STAGES.get(stage, stage)
+        _, depends = SCOPES[stage.scope]
+        shared = Run(MINI[0], data=run.data, results=run.results, device=run.device)
+        return cls(stage, replace(shared, **{name: getattr(run, name) for name in depends}), extra)
+
+    @property
+    def place(self):
+        """What the job is made for, as in the names of folders: mini_horse/seed0, mini_horse, or nothing."""
+        pattern, _ = SCOPES[self.stage.scope]
+        return Path(self._filled(pattern)).parent.as_posix().removeprefix(".")
+
+    @property
+    def label(self):
+        """What messages call the job."""
+        return f"{self.place or 'all runs'} {self.stage.notebook}"
+
+    @property
+    def notebook(self):
+        return notebook_path(self.stage.notebook)
+
+    @property
+    def executed(self):
+        """The executed copy of the notebook."""
+        return self.run.results_root / f"{self._name}.ipynb"
+
+    @property
+    def record(self):
+        """The JSON file that says what the job was made from; written last."""
+        folder = self.run.runs_root / self._name
+        results = self.run.results_root.name
+        return folder.with_name(
+            f"{folder.name}{'' if results == 'results' else f'@{results}'}.json"
+        )
+
+    def unfinished(self, fingerprint):
+        """The folder of what an interrupted job goes on from."""
+        return self.record.with_name(f".{self.record.stem}.{fingerprint}")
+
+    @property
+    def leaves(self):
+        """The files and folders that must be there when the job has ended."""
+        return [self.executed, *(self.run.path(name) for name in self.stage.leaves)]
+
+    @property
+    def seeds(self):
+        """The seeds whose ensembles a stage of several seeds takes."""
+        return [int(word) for word in str(self.extra.get("seeds", "0")).split()]
+
+    def read_files(self):
+        """The files and folders of other stages that the job reads; of every run there is, those that are there."""
+        if self.stage.whose == "every run there is":
+            anywhere = {
+                "results": ".",
+                "data": ".",
+                "name": "*",
+                "setting": "seed*",
+                "variant": "*",
+            }
+            found = []
+            for name in self.stage.reads:
+                root = self.run.results_root if "{results}" in PATHS[name] else self.run.runs_root
+                found += sorted(root.glob(PATHS[name].format(**anywhere)))
+            return found
+        runs = SOURCES[self.stage.whose](self)
+        return list(dict.fromkeys(run.path(name) for run in runs for name in self.stage.reads))
+
+    def needs(self):
+        """The jobs that leave what this one reads, unless it reads whatever is there."""
+        needed = [
+            Job.of(maker_of(name), run, self.extra)
+            for run in SOURCES[self.stage.whose](self)
+            for name in self.stage.reads
+        ]
+        return list(dict.fromkeys(needed))
+
+    def parameters(self):
+        """{name: value} that the notebook is given: fields of the run, and what was asked for by name."""
+        known = parameters_of(self.notebook)
+        _, depends = SCOPES[self.stage.scope]
+        fields = (*depends, "data", "results", "device")
+        given = {name: value for name, value in asdict(self.run).items() if name in fields}
+        return {name: value for name, value in (given | self.extra).items() if name in known}
+
+    def _filled(self, pattern):
+        return pattern.format(
+            name=self.run.name,
+            setting=self.run.setting,
+            variant=self.run.variant,
+            stage=self.stage.notebook,
+        )
+
+    @property
+    def _name(self):
+        return self._filled(SCOPES[self.stage.scope][0])
+
+
+def maker_of(name):
+    """The stage that leaves the file `name`."""
+    return next(stage for stage in STAGES.values() if name in stage.leaves)
+
+
+def plan(runs, notebooks, extra=None):
+    """{job: [jobs it needs]} of all that the notebooks of `runs` need, in the order of making."""
+    jobs = {}
+
+    def add(job):
+        needed = job.needs()
+        for other in needed:
+            if other not in jobs:
+                add(other)
+        jobs.setdefault(job, needed)
+
+    for notebook in notebooks:
+        for run in runs:
+            add(Job.of(notebook, run, extra or {}))
+    for job in jobs:
+        if job.stage.whose == "every run there is":
+            jobs[job] = [other for other in jobs if set(other.stage.leaves) & set(job.stage.reads)]
+    return jobs
+
+
+def picture():
+    """The table as a Mermaid flowchart: an arrow from each stage to those that read what it leaves."""
+    lines = ["flowchart LR"]
+    for stage in STAGES.values():
+        lines.append(f'    {_node(stage)}["{stage.notebook}"]')
+    for stage in STAGES.values():
+        makers = {}
+        for name in stage.reads:
+            makers.setdefault(maker_of(name), []).append(name)
+        for maker, names in makers.items():
+            lines.append(f'    {_node(maker)} -->|"{", ".join(names)}"| {_node(stage)}')
+    return "\n".join(lines)
+
+
+def _node(stage):
+    return "n" + stage.notebook.partition("_")[0]
