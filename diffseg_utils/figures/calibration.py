@@ -82,7 +82,7 @@ def fig_entropy_histograms(edges, counts, dataset=""):
             total = values.sum()
             how = {"color": colour, "lw": 2, "ls": line, "label": f"{name} ({total:,})"}
             ax.stairs(values / max(total, 1), edges, **how)
-        ax.legend(fontsize=9, title="member votes")
+        ax.legend(fontsize=9, frameon=False, title="member votes")
         ax.set(
             xlabel="entropy of the member, nats",
             ylabel="share of these votes",

@@ -157,10 +157,10 @@ def draw_map_scores(axes, scores, low=None, high=None):
 # ---- images --------------------------------------------------------------------------------------
 
 
-def show(axes, image, title="", bar=None, **how):
+def show(axes, image, title="", bar=None, ticks=None, **how):
     """`image` on `axes` without ticks or frame; the pixels of a small one stay sharp.
 
-    bar: label of a colour bar; how: options of imshow.
+    bar: label of a colour bar; ticks: of that bar; how: options of imshow.
     """
     image = np.asarray(image)
     interpolation = "nearest" if len(image) <= 128 else "antialiased"
@@ -168,7 +168,8 @@ def show(axes, image, title="", bar=None, **how):
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_visible(False)
     if bar is not None:
-        colour_bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.85, aspect=22, label=bar)
+        where = {"ax": axes, "shrink": 0.85, "aspect": 22}
+        colour_bar = axes.figure.colorbar(drawn, label=bar, ticks=ticks, **where)
         colour_bar.outline.set_visible(False)
 
 

@@ -154,7 +154,8 @@ def fig_pixel_simplex(members, path, ks, class_names, dataset=""):
         ax.plot(*points[i], "o", color=RULE_COLOURS[rule], ms=9, mec="white", label=label)
     ax.set_aspect("equal")
     ax.set_axis_off()
-    ax.legend(loc="upper left", bbox_to_anchor=(-0.12, 1), fontsize=9)  # beside the top corner
+    beside_the_top = {"loc": "upper left", "bbox_to_anchor": (-0.12, 1)}
+    ax.legend(fontsize=9, frameon=False, **beside_the_top)
     return figure.describe(
         f"Triangle of three classes with the members of one pixel; as k grows the vote moves: "
         f"{'; '.join(label for _, _, label in marks)}.",

@@ -237,7 +237,7 @@ def new_figure(width, height, title="", **grid):
         figure = Picture(figsize=(width, height), layout="constrained")
         axes = figure.subplots(squeeze=False, **grid)
         if title:
-            figure.suptitle(title, fontsize=11)
+            figure.suptitle(title, fontsize=11, weight="bold")
         return figure, axes
 
 

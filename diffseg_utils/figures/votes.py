@@ -117,7 +117,8 @@ def fig_member_disagreement(image, n_choices, divergence, dataset=""):
     """
     most = max(2, n_choices.max())
     colours = ListedColormap(mpl.colormaps["magma"](np.linspace(0.05, 0.95, most)))
-    counted = {"cmap": colours, "vmin": 0.5, "vmax": most + 0.5, "bar": "different classes chosen"}
+    counted = {"cmap": colours, "vmin": 0.5, "vmax": most + 0.5}
+    counted |= {"bar": "different classes chosen", "ticks": range(1, most + 1)}
     titles = [
         "the image",
         f"not unanimous on {np.mean(n_choices > 1):.1%} of pixels",
