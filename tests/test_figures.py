@@ -847,3 +847,15 @@ def test_panels_with_other_sources_keep_their_names():
     names = [label.get_text() for label in axes[0].get_yticklabels()]
     row = -names.index("independent re-run")
     assert [round(texts.xy[1]) for texts in axes[1].texts] == [0, -1, row]
+
+
+def test_notebooks_call_figures_that_there_are():
+    rooms = {room.__name__.rpartition(".")[2]: room for room in ROOMS}
+    called = 0
+    for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb")):
+        text = path.read_text()
+        room = re.search(r"from diffseg_utils\.figures import (\w+) as figures", text)
+        for name in re.findall(r"\bfigures\.(fig_\w+)", text):
+            assert hasattr(rooms[room[1]], name), f"{path.name}: figures.{name}"
+            called += 1
+    assert called > 20
