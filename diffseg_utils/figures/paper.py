@@ -103,7 +103,7 @@ def fig_overview(example, preset):
 def _draw_noise_and_unet(sheet, example, shown):
     """The noised image and bars as high as maps are wide: the encoder shrinks, the decoder grows.
 
-    Blocks that are read are dark, their pictures hang above them, at most four, coarse first.
+    Blocks that are read are teal, their pictures hang above them, at most four, coarse first.
     """
     names = [name.split("_") for name in example if name.startswith("map_")]
     keys = sorted((int(step), int(block)) for _, step, block in names)[-4:]
@@ -133,7 +133,7 @@ def _draw_noise_and_unet(sheet, example, shown):
     sheet.text(
         2.45,
         0.62,
-        "never trained here, cut after the last block that is read (dark);\n"
+        "never trained here, cut after the last block that is read (teal);\n"
         "all maps together describe every pixel; colours: 3 principal components",
         fontsize=9.5,
         linespacing=1.5,
