@@ -1,18 +1,20 @@
-"""What all figures share: one colour a rule, colours of classes, labels at the ends of lines, painted changes."""
+"""What all figures share: colours, labels at the ends of lines, painted changes, files."""
+
+from base64 import b64encode
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from diffseg_utils.figures import lines, panels, style
+from diffseg_utils.figures import layout, style
 from diffseg_utils.presets import DATASETS
 
 
 def test_labels_at_the_ends_keep_their_order_and_stay_near():
     _, [[axes]] = style.new_figure(5, 3)
     axes.set(xlim=(0, 1), ylim=(0, 10))
-    lines.end_labels(
+    layout.end_labels(
         axes,
         [(1, 5.01, "b", "k"), (1, 5, "a", "k"), (1, 9, "c", "k"), (1, 5.02, "two\nlines", "k")],
         fontsize=9,
@@ -38,12 +40,44 @@ def test_labels_at_the_ends_keep_their_order_and_stay_near():
     ],
 )
 def test_one_colour_a_rule(name, label, rule):
-    assert style.look(name) == (label, style.RULES[rule][1])
+    assert style.rule_style(name) == (label, style.RULE_COLOURS[rule])
 
 
-def test_an_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match="unknown rule 'meanest'; choose from member, majority"):
-        style.look("meanest")
+@pytest.mark.parametrize(
+    "name, label",
+    [
+        ("median", "median"),
+        ("trimmed_mean", "trimmed mean"),
+        ("trimmed_mean, k = 1", "trimmed mean, k = 1"),
+        ("trimmed_mean chosen", "trimmed mean chosen"),
+        ("meanest", "meanest"),
+    ],
+)
+def test_a_new_rule_takes_a_reserve_colour_and_its_name_as_label(name, label):
+    said, colour = style.rule_style(name)
+    assert said == label and colour in style.RESERVE_COLOURS
+    assert style.rule_styles(["mean", name])[name] == (said, colour), "the same in every figure"
+
+
+def test_variants_share_the_colour_of_their_new_rule_and_new_rules_differ():
+    names = ["a_rule", "a_rule, k = 1", "a_rule chosen", *"bcdef"]
+    colours = [colour for _, colour in style.rule_styles(names).values()]
+    assert len(set(colours[:3])) == 1 and len(set(colours[2:])) == 6
+    assert len(style.rule_styles("abcdefgh")) == 8, "more rules than reserve colours"
+
+
+def test_no_concept_has_the_colour_of_a_rule():
+    rules = {name: colour for name, colour in style.RULE_COLOURS.items() if name != "k"}
+    others = [style.ACCENT, style.REPAIRED, style.BROKEN, style.OTHER, *style.RESERVE_COLOURS]
+    colours = [colour.lower() for colour in (*rules.values(), *others)]
+    assert len(set(colours)) == len(colours)
+
+
+def test_twelve_datasets_differ_in_colour_and_in_marker():
+    looks = list(style.series_styles(range(40)).values())
+    colours, markers = zip(*looks[:12])
+    assert len(set(colours)) == len(set(markers)) == 12
+    assert len(set(looks)) == 40
 
 
 def test_classes_have_colours_of_their_own_and_unscored_ones_are_grey():
@@ -54,7 +88,7 @@ def test_classes_have_colours_of_their_own_and_unscored_ones_are_grey():
 
 
 def test_verdicts_are_colours():
-    colours = lines.verdict_colours(
+    colours = style.verdict_colours(
         pd.DataFrame({"low": [0.1, -0.2, -0.1, np.nan], "high": [0.3, -0.1, 0.1, np.nan]})
     )
     assert list(colours) == [style.REPAIRED, style.BROKEN, style.GREY, style.GREY]
@@ -66,7 +100,7 @@ def test_changed_pixels_are_painted_on_the_pale_image_and_unscored_ones_are_not(
         np.array([[2, 1, 2, 1, 2]]),
         np.array([[1, 2, 3, 1, 0]]),
     )
-    painted, repaired, broken = panels.paint_changes(
+    painted, repaired, broken = layout.paint_changes(
         np.zeros((2, 10, 3)), truth, before, after, ignore_label=0
     )
     assert (repaired, broken) == (1, 1)
@@ -77,3 +111,57 @@ def test_changed_pixels_are_painted_on_the_pale_image_and_unscored_ones_are_not(
         "#a0a0a0",
         "#a0a0a0",
     ]
+
+
+def test_saved_as_png_and_as_pdf_when_asked(tmp_path):
+    figure, _ = style.new_figure(4, 3)
+    figure.describe("Empty axes.", "Mini-Cat")
+    assert figure.save(tmp_path / "new" / "v1.0") is figure
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["v1.0.png"]
+    figure.save(str(tmp_path / "new" / "v1.0"), pdf=True)
+    pdf, png = sorted((tmp_path / "new").iterdir())
+    assert (pdf.name, png.name) == ("v1.0.pdf", "v1.0.png")
+    assert pdf.read_bytes()[:4] == b"%PDF" and png.read_bytes()[1:4] == b"PNG"
+
+
+def test_a_failed_save_leaves_nothing_and_keeps_what_was_there(tmp_path, monkeypatch):
+    figure, _ = style.new_figure(4, 3)
+    figure.save(tmp_path / "one")
+    before = (tmp_path / "one.png").read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("diffseg_utils.files.os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        figure.save(tmp_path / "one")
+    assert [file.name for file in tmp_path.iterdir()] == ["one.png"]
+    assert (tmp_path / "one.png").read_bytes() == before
+
+
+def test_the_description_reaches_a_page_made_of_a_notebook():
+    from IPython.core.formatters import DisplayFormatter
+    from nbconvert import HTMLExporter
+    from nbformat import v4
+
+    figure, _ = style.new_figure(4, 3)
+    figure.describe("Axes, k < 1.", "Mini-Cat")
+    data, metadata = DisplayFormatter().format(figure)
+    png = data["image/png"]
+    encoded = png if isinstance(png, str) else b64encode(png).decode()
+    output = v4.new_output("display_data", {"image/png": encoded}, metadata=metadata)
+    page, _ = HTMLExporter(template_name="classic").from_notebook_node(
+        v4.new_notebook(cells=[v4.new_code_cell("figure", outputs=[output])])
+    )
+    assert 'alt="Mini-Cat: Axes, k &lt; 1."' in page
+
+
+def test_a_title_adds_its_height():
+    plain, _ = style.new_figure(4, 3)
+    titled, _ = style.new_figure(4, 3, "Mini-Cat")
+    assert titled.get_suptitle() == "Mini-Cat" and titled.get_figheight() > plain.get_figheight()
+
+
+def test_a_gallery_has_no_more_columns_than_images():
+    _, axes = layout.gallery([np.zeros((4, 4, 3))] * 3, columns=8)
+    assert axes.shape == (1, 3)

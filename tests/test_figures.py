@@ -1,6 +1,9 @@
-"""The figures from synthetic tidy data: they draw what they are given, and no label leaves the canvas or lies on another."""
+"""The figures from synthetic data: they draw what they are given, and no label lies on another."""
 
+import re
+from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -10,7 +13,18 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from diffseg_utils.figures import costs, evidence, paper, pretraining, seeing, style, trust, voting
+from diffseg_utils.figures import (
+    calibration,
+    costs,
+    evidence,
+    features,
+    paper,
+    pixels,
+    pretraining,
+    style,
+    training,
+    votes,
+)
 from diffseg_utils.presets import DATASETS
 
 CAT, RNG = DATASETS["mini_cat"], np.random.default_rng(0)
@@ -136,7 +150,7 @@ def where():
     )
 
 
-def votes():
+def two_votes():
     truth = np.repeat(np.arange(64) // 8, 64).reshape(64, 64)
     before, after = truth.copy(), truth.copy()
     before[:10, :10], after[20:23, :10], before[40, :7], after[40, :7] = (
@@ -222,7 +236,7 @@ def classes():
 def k_curve():
     ks = np.append(0, 2.0 ** np.arange(-2, 6.5, 0.5))
     curve = 50 - 0.01 * ks
-    return voting.fig_k_curve(
+    return votes.fig_k_curve(
         ks, {"validation": curve, "test": curve - 3}, {"validation": 49.3, "test": 46.295}, 0.25
     )
 
@@ -231,42 +245,217 @@ def k_curves():
     """Three seeds; no limit for the first split."""
     ks, seeds = np.append(0, 2.0 ** np.arange(-2, 6.5, 0.5)), np.array([[1], [2], [6]])
     curves = {"validation": 50 - 0.01 * seeds * ks, "test": 40 + 0.001 * seeds * ks}
-    return voting.fig_k_curve(ks, curves, {"test": np.array([40.1, 40.2, 40.3])})
+    return votes.fig_k_curve(ks, curves, {"test": np.array([40.1, 40.2, 40.3])})
+
+
+def history():
+    steps = {0: 40, 1: 55, 2: 60}
+    return pd.DataFrame(
+        [
+            {"member": member, "step": step, "loss": 2 / (1 + step) + 0.01 * member}
+            for member, last in steps.items()
+            for step in range(1, last + 1)
+        ]
+    )
+
+
+def published():
+    rows = [
+        ("majority", "Jeong & Heo, Table I", 57.5, np.nan),
+        ("entropy_weighted", "Jeong & Heo, Table I", 57.7, np.nan),
+        ("majority", "Baranchuk et al.", 53.7, 3.3),
+        ("majority", "independent re-run (matosjan)", 57.53, np.nan),
+        (np.nan, "another method", 58.6, np.nan),
+    ]
+    frame = pd.DataFrame(rows, columns=["rule", "source", "miou", "std"])
+    return pd.concat([frame.assign(dataset=d, miou=frame.miou + i) for i, d in enumerate(MINI)])
+
+
+def example(n_images=3, n_members=5):
+    """The arrays of an examples.npz."""
+    image, truth, before, after = two_votes()
+    entropy = RNG.uniform(0, 2, (n_members, 64, 64))
+    weights = np.exp(-entropy)
+    return {
+        "image": np.stack([image] * n_images),
+        "truth": np.stack([truth] * n_images),
+        "majority": np.stack([before] * n_images),
+        "entropy_weighted": np.stack([after] * n_images),
+        "difference": np.linspace(1, -1, n_images),
+        "noised": image,
+        "members": np.stack([before] * n_members),
+        "entropy": entropy,
+        "weights": weights / weights.sum(0),
+        **{f"map_50_{block}": image[: 4 * block, : 4 * block] for block in (2, 4, 6, 8, 16)},
+    }
+
+
+def losses():
+    return pd.DataFrame(
+        [
+            {"pictures": word, "step": step, "loss": 0.5 / (1 + step / 50) + 0.02 * i + 0.01 * j}
+            for j, word in enumerate(("of the training", "others"))
+            for step in (5, 50, 150, 500, 990)
+            for i in range(4)
+        ]
+    )
+
+
+def step_block(level=40.0):
+    return pd.DataFrame(level + np.arange(6).reshape(2, 3), index=[50, 150], columns=[2, 4, 6])
+
+
+def neighbours():
+    parts = np.stack([two_votes()[1]] * 4)
+    images = [two_votes()[0]] * 4
+    return images, 1, [600, 3000], [[600, 0, 700, 3900], [3000, 1, 20, 3100]], parts, CAT
 
 
 GAINS = {"mean": interval(0.4, 0.2), "entropy_weighted, k = 1": interval(0.5, 0.6)}
-DRAWN = {
-    "ladder": lambda: evidence.fig_ladder(ladder(MINI)),
-    "ladder of one": lambda: evidence.fig_ladder(ladder(MINI[:1])),
-    "effects": lambda: evidence.fig_effects(effects()),
-    "members": lambda: evidence.fig_members(
-        rule_curve("n_members", range(1, 21), lambda n: 50 - 3 / n, 0.3)
+OUTCOMES = {"majority": [0.0, 1.0, 0.0], "mean": [0.3, 0.4, 0.3], "entropy_weighted": [0, 0.1, 0.9]}
+MEMORY = pd.DataFrame(
+    {"published": [2112.0, 422.4], "stored": [10.5, 2.1]}, index=["all maps", "one step"]
+)
+
+
+def pixel_weights():
+    probs = RNG.dirichlet(np.ones(CAT.n_classes), 10)
+    rules = {name: probs.mean(0) for name in ("majority", "mean", "entropy_weighted")}
+    return pixels.fig_pixel_weights(probs, np.linspace(0.02, 0.18, 10), rules, CAT, 3)
+
+
+def label_maps():
+    image, truth, before, _ = two_votes()
+    return votes.fig_label_maps({"image": image, "truth": truth, "member 0": before}, CAT)
+
+
+def doubt():
+    return RNG.uniform(0, 1, (64, 64))
+
+
+def votes_at_k():
+    weights = RNG.dirichlet(np.ones(5), (64, 64)).transpose(2, 0, 1)
+    return votes.fig_vote_at_k(two_votes()[2], two_votes()[3], weights, CAT, 1)
+
+
+# figures of one frame: name -> (draw it, the frame)
+OF_A_FRAME = {
+    "steps": (evidence.fig_gain_of_each_step, ladder(MINI)),
+    "steps of one": (evidence.fig_gain_of_each_step, ladder(MINI[:1])),
+    "effects": (evidence.fig_effects, effects()),
+    "members": (
+        evidence.fig_miou_by_members,
+        rule_curve("n_members", range(1, 21), lambda n: 50 - 3 / n, 0.3),
     ),
-    "label budget": lambda: evidence.fig_label_budget(
-        rule_curve("images", (1, 2, 5, 10, 20, 30), lambda n: 20 + 6 * np.log2(n))
+    "label budget": (
+        evidence.fig_miou_by_label_budget,
+        rule_curve("images", (1, 2, 5, 10, 20, 30), lambda n: 20 + 6 * np.log2(n)),
     ),
-    "power": lambda: evidence.fig_power(some_curve()),
-    "table": lambda: evidence.fig_table_intervals(table()),
-    "reliability": lambda: trust.fig_reliability(reliability(), dict.fromkeys(RULES, 0.0123)),
-    "risk": lambda: trust.fig_risk_coverage(risk(), dict.fromkeys(RULES, 0.0456)),
-    "bands": lambda: trust.fig_bands(bands()),
-    "where": lambda: trust.fig_where(where()),
-    "changes": lambda: trust.fig_changes(*votes(), CAT, ["majority", "entropy-weighted"]),
-    "costs": lambda: costs.fig_costs(bill()),
-    "simplex": lambda: trust.fig_simplex(*simplex()),
-    "heat": lambda: pretraining.fig_heat(probes()),
-    "curve": lambda: pretraining.fig_curve(checkpoints(), [("raw pixels, ffhq_34", 28.4)]),
-    "classes": lambda: paper.fig_class_differences(classes()),
-    "images": lambda: paper.fig_image_differences(classes(), {"the paper's cat": 2.2}),
+    "test images": (evidence.fig_difference_by_test_images, some_curve()),
+    "table": (evidence.fig_difference_intervals, table()),
+    "bands": (evidence.fig_miou_by_boundary_distance, bands()),
+    "classes": (evidence.fig_class_differences, classes()),
+    "images": (
+        lambda frame: evidence.fig_image_differences(frame, {"the paper's cat": 2.2}),
+        classes(),
+    ),
+    "reliability": (
+        lambda frame: calibration.fig_reliability(frame, dict.fromkeys(RULES, 0.0123)),
+        reliability(),
+    ),
+    "risk": (
+        lambda frame: calibration.fig_risk_coverage(frame, dict.fromkeys(RULES, 0.0456)),
+        risk(),
+    ),
+    "where": (votes.fig_changes_by_group, where()),
+    "costs": (costs.fig_costs, bill()),
+    "miou by map": (pretraining.fig_miou_by_map, probes()),
+    "images seen": (
+        lambda frame: pretraining.fig_miou_by_images_seen(frame, [("raw pixels, ffhq_34", 28.4)]),
+        checkpoints(),
+    ),
+    "denoiser loss": (
+        pretraining.fig_denoiser_loss,
+        pd.DataFrame({"images": 64 * np.arange(1, 200), "loss": 1 / np.arange(1, 200)}),
+    ),
+    "loss by noise step": (
+        lambda frame: pretraining.fig_loss_by_noise_step(frame, [50, 150]),
+        losses(),
+    ),
+    "losses": (lambda frame: training.fig_losses(frame, [True, True, False], 60), history()),
+    "map scores": (lambda frame: features.fig_map_scores(frame, 10, "Mini-Cat"), step_block()),
+    "memory": (features.fig_memory, MEMORY),
+    "sources": (features.fig_feature_sources, pd.Series({"denoiser": 36.5, "random": 22.8})),
+    "published": (
+        lambda frame: paper.fig_published_scores(frame, [DATASETS[name] for name in MINI]),
+        published(),
+    ),
+}
+DRAWN = {name: partial(draw, frame) for name, (draw, frame) in OF_A_FRAME.items()} | {
+    "changes": lambda: votes.fig_changed_pixels(
+        *two_votes(), CAT, ["majority", "entropy-weighted"]
+    ),
+    "label maps": label_maps,
+    "disagreement": lambda: votes.fig_votes_and_disagreement(*two_votes(), doubt(), CAT),
+    "votes over k": lambda: votes.fig_votes_over_k(
+        *two_votes()[:3], np.stack(two_votes()[2:]), [0, 3], CAT
+    ),
+    "votes at one k": lambda: votes.fig_votes_over_k(
+        *two_votes()[:3], [two_votes()[3]], [1.5], CAT
+    ),
+    "member disagreement": lambda: votes.fig_member_disagreement(
+        two_votes()[0], RNG.integers(1, 5, (64, 64)), doubt(), "Mini-Cat"
+    ),
+    "uncertainty": lambda: votes.fig_uncertainty(
+        two_votes()[0], doubt(), doubt(), doubt() > 0.9, "Mini-Cat"
+    ),
+    "vote at k": votes_at_k,
     "k curve": k_curve,
     "k curves": k_curves,
-    "scores": lambda: voting.fig_scores(
-        np.arange(40, 50), {"majority": 50, **{rule: 50.2 for rule in GAINS}}, GAINS
+    "scores": lambda: votes.fig_rule_scores(
+        np.arange(40, 50), {"majority": 50, **dict.fromkeys(GAINS, 50.2)}, GAINS, "Mini-Cat"
     ),
-    "sources": lambda: seeing.fig_sources(pd.Series({"denoiser": 36.5, "random": 22.8})),
-    "pixel over k": lambda: seeing.fig_pixel_over_k(
+    "pixel distributions": lambda: pixels.fig_pixel_distributions(
+        RNG.dirichlet(np.ones(3), 4), [0.5] * 4, [0.25] * 4, OUTCOMES, ["head", "neck", "mane"]
+    ),
+    "pixel over k": lambda: pixels.fig_pixel_over_k(
         simplex()[2][:-1], simplex()[1][:-1], simplex()[3], 0.4
     ),
+    "pixel weights": pixel_weights,
+    "simplex": lambda: pixels.fig_pixel_simplex(*simplex()),
+    "entropies": lambda: calibration.fig_entropy_histograms(
+        np.linspace(0, 2, 21),
+        {
+            "all pixels": (np.arange(20)[::-1] ** 2, np.arange(20)),
+            "disputed pixels": (np.arange(20)[::-1], np.arange(20) * 2),
+        },
+        "Mini-Cat",
+    ),
+    "pixels per class": lambda: training.fig_pixels_per_class(10 ** np.arange(10) // 7, CAT),
+    "disputed classes": lambda: training.fig_disputed_classes(
+        np.append(np.linspace(0, 0.8, 9), np.nan), CAT
+    ),
+    "stop steps": lambda: training.fig_stop_steps(
+        np.arange(100, 600, 50), np.linspace(40, 44, 10), "Mini-Cat"
+    ),
+    "labelled images": lambda: features.fig_labelled_images(
+        [two_votes()[0]] * 5, [two_votes()[1]] * 5, CAT
+    ),
+    "noised image": lambda: features.fig_noised_image(
+        [two_votes()[0]] * 3, [1, 0.8, 0.1], [0, 50, 500], [50], "Mini-Cat"
+    ),
+    "image grid": lambda: features.fig_image_grid(
+        [[two_votes()[0]] * 3] * 2, ["step 50", "step 150"], ["block 2", "block 4", "block 6"]
+    ),
+    "neighbours": lambda: features.fig_neighbours(*neighbours()),
+    "clusters": lambda: features.fig_clusters(*([[a] * 4 for a in two_votes()[:3]]), CAT),
+    "scenes": lambda: pretraining.fig_scenes({"mini_cat": [two_votes()[:2]] * 5}, DATASETS),
+    "image sheet": lambda: pretraining.fig_image_sheet([two_votes()[0]] * 3),
+    "denoising": lambda: pretraining.fig_denoising(
+        [two_votes()[0]] * 2, *[{step: [two_votes()[0]] * 2 for step in (50, 500)}] * 2
+    ),
+    "overview": lambda: paper.fig_overview(example(), CAT),
+    "example votes": lambda: paper.fig_example_votes(example(), CAT, "mini_cat"),
 }
 
 
@@ -311,13 +500,16 @@ def test_every_axis_says_what_it_measures(figure):
         numbers = [
             tick
             for tick in axes.xaxis.get_major_ticks()
-            if tick.label1.get_visible() and tick.label1.get_text()
+            if tick.label1.get_visible()
+            and tick.label1.get_text().strip("−.0123456789") == ""
+            and tick.label1.get_text()
         ]
         names = [label.get_text() for label in axes.get_yticklabels()]
         assert axes.get_xlabel() or not numbers
         assert (
             axes.get_ylabel()
             or any(n.strip("−.0123456789") for n in names)
+            or not names
             or not axes.yaxis.get_tick_params()["labelleft"]
         )
 
@@ -349,7 +541,7 @@ def drawn_lines(axes):
 def test_a_line_a_rule_in_its_own_colour(name, axes, frame, column):
     lines_seen = drawn_lines(DRAWN[name]().axes[axes])
     for rule, rows in frame().groupby("rule"):
-        np.testing.assert_array_equal(lines_seen[style.look(rule)[1].upper()], rows[column])
+        np.testing.assert_array_equal(lines_seen[style.rule_style(rule)[1].upper()], rows[column])
 
 
 def test_k_curve_is_the_mean_of_the_seeds_and_its_band_holds_all():
@@ -358,14 +550,6 @@ def test_k_curve_is_the_mean_of_the_seeds_and_its_band_holds_all():
     assert line.get_ydata()[-1] == pytest.approx(-0.01 * 3 * 64)
     band = axes.collections[0].get_paths()[0].vertices
     assert band[:, 1].min() == pytest.approx(-0.01 * 6 * 64) and band[:, 1].max() == 0
-
-
-def test_kept_as_png_and_pdf(tmp_path):
-    drawn = k_curves()
-    assert drawn.keep(tmp_path / "new" / "curve") is drawn
-    files = sorted((tmp_path / "new").iterdir())
-    assert [file.name for file in files] == ["curve.pdf", "curve.png"]
-    assert files[0].read_bytes()[:4] == b"%PDF" and files[1].read_bytes()[1:4] == b"PNG"
 
 
 def test_the_label_budget_is_evenly_spaced_and_ends_with_all():
@@ -393,7 +577,7 @@ def segments(axes):
 
 
 def test_the_ladder_stands_on_the_step_before_and_says_what_each_step_adds():
-    steps, axes = ladder(MINI[:1]), DRAWN["ladder of one"]().axes[0]
+    steps, axes = ladder(MINI[:1]), DRAWN["steps of one"]().axes[0]
     np.testing.assert_allclose(
         axes.collections[-1].get_offsets(), np.column_stack([steps.miou, range(6)])
     )
@@ -410,7 +594,7 @@ def test_the_ladder_stands_on_the_step_before_and_says_what_each_step_adds():
 
 
 def test_a_dataset_without_a_step_keeps_the_others_in_their_rows():
-    left, right = evidence.fig_ladder(
+    left, right = evidence.fig_gain_of_each_step(
         ladder(MINI[:2]).query("dataset != 'mini_ffhq' or step != 'k chosen'")
     ).axes
     assert [label.get_text() for label in left.get_yticklabels()] == STEPS
@@ -438,7 +622,7 @@ def test_effects_are_sorted_by_their_mean_and_each_dataset_keeps_its_mark():
 
 
 def test_verdicts_have_words_and_colours():
-    axes = DRAWN["power"]().axes[0]
+    axes = DRAWN["test images"]().axes[0]
     assert [(t.get_text(), t.get_color()) for t in axes.texts] == [
         ("not resolved", style.GREY),
         ("gain", style.REPAIRED),
@@ -470,7 +654,7 @@ def test_where_draws_shares_in_percent():
 
 
 def test_heat_puts_each_map_in_its_place():
-    drawn = DRAWN["heat"]().axes
+    drawn = DRAWN["miou by map"]().axes
     expected = (
         probes()
         .query("checkpoint == '10,000 images'")
@@ -484,7 +668,7 @@ def test_heat_puts_each_map_in_its_place():
 
 def test_the_simplex_marks_the_turn_of_the_winner():
     _, path, ks, names = simplex()
-    axes = trust.fig_simplex(np.eye(3), path, ks, names).axes[0]
+    axes = pixels.fig_pixel_simplex(np.eye(3), path, ks, names).axes[0]
     np.testing.assert_allclose(
         np.transpose(axes.lines[0].get_data()), [[0, 0], [1, 0], [0.5, 0.75**0.5]]
     )  # the corners
@@ -508,5 +692,170 @@ def test_a_curve_of_one_short_training_has_a_tick():
         {"dataset": ["mini_cat"], "images": [4000], "miou": [30.0], "spread": [1.0]}
     )
     assert [
-        tick.get_text() for tick in pretraining.fig_curve(points).axes[0].get_xticklabels()
+        tick.get_text()
+        for tick in pretraining.fig_miou_by_images_seen(points).axes[0].get_xticklabels()
     ] == ["4"]
+
+
+# ---- every figure --------------------------------------------------------------------------------
+
+ROOMS = (calibration, costs, evidence, features, paper, pixels, pretraining, training, votes)
+
+
+def test_every_figure_of_the_package_is_drawn_here():
+    source = Path(__file__).read_text()
+    names = [name for room in ROOMS for name in vars(room) if name.startswith("fig_")]
+    assert len(names) == len(set(names)) > 30, "two figures have one name"
+    assert [name for name in names if f".{name}" not in source] == []
+
+
+def test_a_description_is_one_sentence(figure):
+    assert figure.alt.endswith(".") and not re.search(r"\bnan\b", figure.alt)
+    assert "_weighted" not in figure.alt, "labels, not names of variables"
+
+
+@pytest.mark.parametrize("name", ["label maps", "pixel weights", "votes over k", "neighbours"])
+def test_what_knows_its_dataset_says_so(name):
+    drawn = DRAWN[name]()
+    assert drawn.alt.startswith("Mini-Cat: ") and "Mini-Cat" in drawn.get_suptitle()
+
+
+def numbers_replaced(frame, value):
+    """The frame with `value` for every float; counts, names and widths stay."""
+    if isinstance(frame, pd.Series):
+        return frame * 0 + value
+    fixed = {"width", "confidence", "coverage"}
+    floats = frame.select_dtypes("float").columns.difference(fixed)
+    frame = frame.copy()
+    frame[floats] = value
+    return frame
+
+
+HARD = {
+    "empty": lambda frame: frame.iloc[:0],
+    "one row": lambda frame: frame.iloc[:1],
+    "all zero": lambda frame: numbers_replaced(frame, 0.0),
+    "all equal": lambda frame: numbers_replaced(frame, 3.0),
+    "below zero": lambda frame: numbers_replaced(frame, -3.0),
+    "not a number": lambda frame: numbers_replaced(frame, np.nan),
+}
+
+
+@pytest.mark.parametrize("hard", HARD)
+@pytest.mark.parametrize("name", OF_A_FRAME)
+def test_no_frame_is_too_odd_to_draw(name, hard):
+    """A figure never loses the work of a stage: it draws whatever the stage found."""
+    draw, frame = OF_A_FRAME[name]
+    drawn = draw(HARD[hard](frame))
+    drawn.draw_without_rendering()
+    assert drawn.alt
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0, 40.0])
+def test_scores_of_maps_are_drawn_below_and_above_chance(level):
+    axes = features.fig_map_scores(step_block(level), 25).axes[0]
+    np.testing.assert_array_equal(axes.collections[0].get_array(), step_block(level))
+    low, high = axes.collections[0].get_clim()
+    assert low == min(level, 25) and high == max(level + 5, 25)
+
+
+FLAT = np.zeros((64, 64), int)
+BLACK = np.zeros((64, 64, 3), np.uint8)
+ODD = {
+    "one class, unanimous": lambda: votes.fig_votes_and_disagreement(
+        BLACK, FLAT, FLAT, FLAT, np.zeros((64, 64)), CAT
+    ),
+    "nothing scored": lambda: votes.fig_changed_pixels(
+        BLACK, FLAT + 255, FLAT, FLAT, CAT, ["a", "b"]
+    ),
+    "pictures without labels": lambda: votes.fig_label_maps({"image": BLACK}, CAT),
+    "no map": lambda: votes.fig_label_maps({}, CAT),
+    "unanimous members": lambda: votes.fig_member_disagreement(BLACK, FLAT + 1, FLAT / 1),
+    "certain": lambda: votes.fig_uncertainty(BLACK, FLAT / 1, FLAT / 1, FLAT > 0),
+    "one member": lambda: votes.fig_vote_at_k(FLAT, FLAT, np.ones((1, 64, 64)), CAT, 0),
+    "one k": lambda: votes.fig_k_curve(np.array([0.0]), {"test": np.array([50.0])}, {}),
+    "k without a limit": lambda: votes.fig_k_curve([0, 1], {"validation": [50.0, 50.0]}, {}, 3),
+    "unknown mIoU": lambda: votes.fig_k_curve(
+        [0, 1], {"validation": [np.nan] * 2}, {"validation": np.nan}, 1
+    ),
+    "no rule": lambda: votes.fig_rule_scores([50.0], {}, {}),
+    "one rule, one member": lambda: votes.fig_rule_scores([50.0], {"majority": 50.0}, {}),
+    "unknown scores": lambda: votes.fig_rule_scores(
+        [np.nan], {"majority": np.nan, "mean": np.nan}, {"mean": interval(np.nan, 0)}
+    ),
+    "one member's pixel": lambda: pixels.fig_pixel_weights(
+        np.full((1, CAT.n_classes), 0.1), np.ones(1), {"mean": np.full(10, 0.1)}, CAT, 255
+    ),
+    "one k of a pixel": lambda: pixels.fig_pixel_over_k(
+        np.zeros(1), np.full((1, 3), 1 / 3), ["a", "b", "c"], 0.0
+    ),
+    "a winner that stays": lambda: pixels.fig_pixel_simplex(
+        np.eye(3), np.eye(3)[[0, 0]], np.array([0, np.inf]), ["a", "b", "c"]
+    ),
+    "no votes of members": lambda: calibration.fig_entropy_histograms(
+        np.linspace(0, 1, 3), {"all pixels": (np.zeros(2, int), np.zeros(2, int))}
+    ),
+    "no wrong votes": lambda: calibration.fig_entropy_histograms(
+        np.linspace(0, 1, 3), {"all pixels": (np.ones(2, int), np.zeros(2, int))}
+    ),
+    "no labelled pixel": lambda: training.fig_pixels_per_class(np.zeros(10, int), CAT),
+    "no class with pixels": lambda: training.fig_disputed_classes(np.full(10, np.nan), CAT),
+    "no disputes": lambda: training.fig_disputed_classes(np.zeros(10), CAT),
+    "one step": lambda: training.fig_losses(history().query("step == 1"), [False] * 3, 1),
+    "one member's stop": lambda: training.fig_stop_steps([100], [41.0]),
+    "members without a score": lambda: training.fig_stop_steps([100, 100], [np.nan] * 2),
+    "one labelled image": lambda: features.fig_labelled_images([BLACK], [FLAT], CAT),
+    "no labelled image": lambda: features.fig_labelled_images([], [], CAT),
+    "one image's neighbours": lambda: features.fig_neighbours(
+        [BLACK], 0, [5], [[5]], FLAT[None], CAT
+    ),
+    "one step of noise": lambda: features.fig_noised_image([BLACK], [1.0], [0], []),
+    "no images": lambda: features.fig_image_grid([], [], []),
+    "no sheet": lambda: pretraining.fig_image_sheet([]),
+    "no scenes": lambda: pretraining.fig_scenes({}, DATASETS),
+    "nothing to denoise": lambda: pretraining.fig_denoising([], {}, {}),
+    "one image, one member": lambda: paper.fig_overview(example(1, 1), CAT),
+    "members without doubt": lambda: paper.fig_overview(
+        example() | {"entropy": np.zeros((5, 64, 64)), "weights": np.full((5, 64, 64), 0.2)}, CAT
+    ),
+    "no pictures of maps": lambda: paper.fig_overview(
+        {name: array for name, array in example().items() if "map_" not in name}, CAT
+    ),
+    "one example": lambda: paper.fig_example_votes(example(1), CAT, "mini_cat"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_arrays_are_too_odd_to_draw(name):
+    drawn = ODD[name]()
+    drawn.draw_without_rendering()
+    assert drawn.alt
+
+
+def test_a_new_rule_takes_a_reserve_colour_in_a_figure():
+    curve = rule_curve("n_members", range(1, 6), lambda n: 50 - 3 / n)
+    curve = pd.concat([curve, curve[curve.rule == "mean"].assign(rule="trimmed_mean")])
+    axes = evidence.fig_miou_by_members(curve).axes[0]
+    colours = {text.get_text(): text.get_color() for text in axes.texts}
+    assert colours["trimmed mean"] in style.RESERVE_COLOURS
+    assert colours["mean"] == style.RULE_COLOURS["mean"]
+
+
+def test_panels_with_other_sources_keep_their_names():
+    frame = published().query("dataset != 'mini_ffhq' or source != 'Baranchuk et al.'")
+    axes = paper.fig_published_scores(frame, [DATASETS[name] for name in MINI]).axes
+    names = [label.get_text() for label in axes[0].get_yticklabels()]
+    row = -names.index("independent re-run")
+    assert [round(texts.xy[1]) for texts in axes[1].texts] == [0, -1, row]
+
+
+def test_notebooks_call_figures_that_there_are():
+    rooms = {room.__name__.rpartition(".")[2]: room for room in ROOMS}
+    called = 0
+    for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb")):
+        text = path.read_text()
+        room = re.search(r"from diffseg_utils\.figures import (\w+) as figures", text)
+        for name in re.findall(r"\bfigures\.(fig_\w+)", text):
+            assert hasattr(rooms[room[1]], name), f"{path.name}: figures.{name}"
+            called += 1
+    assert called > 20

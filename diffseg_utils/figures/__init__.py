@@ -1,1 +1,1 @@
-"""Figures of the kit: fig_*(tidy data) -> matplotlib Figure; nothing is saved here and torch is not imported."""
+"""The figures: each function takes tidy data and returns one Figure; nothing is saved, no torch."""

@@ -2,26 +2,32 @@
 
 import textwrap
 
-from .lines import note
-from .style import INK, RULES, new_figure
+import numpy as np
+
+from .layout import largest, note
+from .style import ACCENT, INK, empty_figure, new_figure
 
 
 def fig_costs(costs):
-    """Bars on a logarithmic axis with the goals as ticks; costs: frame (cost, ratio, goal), goal nan where none was set."""
+    """Published cost over ours as bars on a logarithmic axis, the goals as marks.
+
+    costs: frame (cost, ratio, goal), goal nan where none was set.
+    """
+    if costs.empty:
+        return empty_figure("No cost was measured.")
     names = [textwrap.fill(cost, 44) for cost in costs.cost]
     figure, [[ax]] = new_figure(8.5, 0.42 * len(costs) + 0.9)
-    y = range(len(costs))
-    ax.barh(y, costs.ratio - 1, left=1, height=0.62, color=RULES["entropy_weighted"][1])
-    ax.vlines(costs.goal, [k - 0.42 for k in y], [k + 0.42 for k in y], color=INK, lw=2)
+    y = np.arange(len(costs))
+    ax.barh(y, costs.ratio - 1, left=1, height=0.62, color=ACCENT)
+    ax.vlines(costs.goal, y - 0.42, y + 0.42, color=INK, lw=2)
     ax.set_xscale("log")
-    for k, (ratio, goal) in enumerate(zip(costs.ratio, costs.goal)):
-        note(ax, f"{ratio:.3g}", max(ratio, goal if goal == goal else 1, 1), k)
+    for place, (ratio, goal) in enumerate(zip(costs.ratio, costs.goal)):
+        note(ax, f"{ratio:.3g}", largest([ratio, goal, 1]), place)
     ax.axvline(1, color=INK, lw=1)
     ax.set_yticks(y, names, fontsize=8.5)
     ax.invert_yaxis()
-    ax.set(
-        xlabel="published / ours (mark: the goal)",
-        xlim=(0.8, 2.5 * costs[["ratio", "goal"]].max(axis=None)),
-    )
+    end = 2.5 * largest(costs[["ratio", "goal"]])
+    ax.set(xlabel="published / ours (mark: the goal)", xlim=(0.8, max(end, 2.5)))
     ax.xaxis.set_major_formatter("{x:g}")
-    return figure
+    values = "; ".join(f"{cost} {ratio:.3g}" for cost, ratio in zip(costs.cost, costs.ratio))
+    return figure.describe(f"Bars: how many times more the published procedure costs: {values}.")

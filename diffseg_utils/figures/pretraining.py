@@ -1,157 +1,168 @@
-"""Figures of the painted scenes and of the denoiser that was trained on them."""
+"""The painted scenes, and the denoiser that was trained on them or on photographs."""
 
 import numpy as np
-import seaborn as sns
 
-from .lines import curves, log_y, note
-from .panels import class_legend, gallery
-from .style import GREY, INK, PALE, colour_labels, new_figure
+from .layout import class_legend, draw_curves, draw_map_scores, gallery, log_y, note
+from .style import GREY, INK, PALE, colour_labels, empty_figure, new_figure
 
 
 def fig_scenes(scenes, presets, columns=4, width=5.6, legend=True):
     """Painted scenes above their labels, `columns` side by side; a title where a dataset begins.
 
-    scenes: {dataset: [(image, label), ...]}; presets: {dataset: Preset}; legend: class names, for a single dataset.
+    scenes: {dataset: [(image, label), ...]}; presets: {dataset: Preset}; width: inches;
+    legend: class names, for a single dataset.
     """
-    flat = [
-        (image, colour_labels(label, presets[name]), "" if i else presets[name].title)
-        for name, pairs in scenes.items()
-        for i, (image, label) in enumerate(pairs)
-    ]
-    bands = [flat[i : i + columns] for i in range(0, len(flat), columns)]
-    pictures = [scene[part] for band in bands for part in (0, 1) for scene in band]
-    titles = [title for band in bands for title in (*(scene[2] for scene in band), *[""] * columns)]
-    figure, _ = gallery(pictures, titles, columns, width / columns, below=0.8 * legend)
+    images, labels, titles = [], [], []
+    for name, pairs in scenes.items():
+        for i, (image, label) in enumerate(pairs):
+            images.append(image)
+            labels.append(colour_labels(label, presets[name]))
+            titles.append(presets[name].title if i == 0 else "")
+    if not images:
+        return empty_figure("No scenes to draw.")
+    pictures, names = [], []  # rows of images and rows of labels in turn
+    for start in range(0, len(images), columns):
+        part = slice(start, start + columns)
+        gap = columns - len(images[part])
+        pictures += images[part] + [None] * gap + labels[part] + [None] * gap
+        names += titles[part] + [""] * gap + [""] * columns
+    figure, _ = gallery(pictures, names, columns, width / columns, below=0.8 if legend else 0)
     if legend:
         preset = presets[next(iter(scenes))]
         class_legend(figure, preset, range(preset.n_classes), ncols=4)
-    return figure
+    datasets = ", ".join(presets[name].title for name in scenes)
+    return figure.describe(f"{len(images)} painted scenes above their label maps.", datasets)
 
 
-def fig_training(log):
-    """The loss of the training against the images seen; log: frame (images, loss)."""
+def fig_image_sheet(images, columns=8, title=""):
+    """Images [S, S, 3] side by side, `columns` in a row; `title` says what they are."""
+    images = list(images)
+    if not images:
+        return empty_figure("No images to draw.")
+    figure, _ = gallery(images, columns=columns, size=1.2, title=title)
+    return figure.describe(f"{len(images)} images side by side.", title)
+
+
+def fig_denoiser_loss(log):
+    """The loss of the denoiser's training against the images seen; log: frame (images, loss)."""
+    log = log[np.isfinite(log.loss) & (log.loss > 0)]
+    if log.empty:
+        return empty_figure("No loss was recorded.")
     figure, [[ax]] = new_figure(7.5, 3.2)
-    x, last = log.images / 1000, log.loss.iloc[-1]
-    path = np.log(log.loss)
-    half = log.images[
-        np.argmax(path <= (path.iloc[0] + path.min()) / 2)
-    ]  # where half of the fall (of the log) is done
-    ax.plot(x, log.loss, color=INK)
-    note(ax, f"{last:.4f}", x.iloc[-1], last)
-    ax.set(
-        xlabel="thousand images seen",
-        ylabel="mean squared error of the noise",
-        title=f"half of the fall from {log.loss.iloc[0]:.2f} is done within the first {int(half):,} images",
+    thousands, loss = log.images.to_numpy() / 1000, log.loss.to_numpy()
+    path = np.log(loss)
+    fallen = path <= (path[0] + path.min()) / 2  # half of the fall (of the log) is done
+    half = int(log.images.iloc[np.argmax(fallen)])
+    title = f"half of the fall from {loss[0]:.2f} is done within the first {half:,} images"
+    ax.plot(thousands, loss, color=INK)
+    if len(loss) == 1:
+        ax.plot(thousands, loss, "o", color=INK)
+    note(ax, f"{loss[-1]:.4f}", thousands[-1], loss[-1])
+    ax.set(xlabel="thousand images seen", ylabel="mean squared error of the noise", title=title)
+    log_y(ax, loss)
+    return figure.describe(
+        f"Line: training loss of the denoiser, at the end {loss[-1]:.4f}; {title}."
     )
-    log_y(ax)
-    return figure
 
 
-def fig_loss_by_step(losses, read):
-    """Loss at each noise step, for pictures of the training and others; bands: two standard errors over the pictures.
+def fig_loss_by_noise_step(losses, read):
+    """Loss at each noise step for several sets of images; bands: two standard errors over images.
 
-    losses: tidy frame (pictures, step, loss), a row a picture; read: the steps whose features the kit reads.
+    losses: frame (pictures, step, loss), `pictures` names the set, one row per image;
+    read: the steps whose features the kit reads.
     """
+    if losses.empty:
+        return empty_figure("No loss was recorded.")
+    groups = losses.groupby(["pictures", "step"], sort=False).loss
+    curve = groups.agg(["mean", "sem"]).reset_index()
+    curve["low"] = curve["mean"] - 2 * curve["sem"]
+    curve["high"] = curve["mean"] + 2 * curve["sem"]
     figure, [[ax]] = new_figure(7.5, 3.4)
-    frame = losses.groupby(["pictures", "step"], sort=False).loss.agg(["mean", "sem"]).reset_index()
-    ax.vlines(read, 0, 1, color=PALE, lw=1, ls=":", transform=ax.get_xaxis_transform())
-    ax.text(
-        read[-1], 1, " read by the kit", va="top", fontsize=9, transform=ax.get_xaxis_transform()
-    )
     ax.set(xlabel="noise step", ylabel="mean squared error of the noise")
-    log_y(ax)
-    curves(
-        ax,
-        frame.assign(low=frame["mean"] - 2 * frame["sem"], high=frame["mean"] + 2 * frame["sem"]),
-        "step",
-        "mean",
-        by="pictures",
-    )
-    return figure
+    across = {"transform": ax.get_xaxis_transform()}
+    ax.vlines(read, 0, 1, color=PALE, lw=1, ls=":", **across)
+    if len(read):
+        ax.text(read[-1], 1, " read by the kit", va="top", fontsize=9, **across)
+    log_y(ax, curve["mean"])
+    draw_curves(ax, curve, "step", "mean", by="pictures")
+    names = ", ".join(losses.pictures.unique())
+    return figure.describe(f"Lines: loss of the denoiser at each noise step, for {names}.")
 
 
 def fig_denoising(images, noised, guesses):
-    """Each image noised to several steps, and below it what the network makes of that in one step.
+    """Each image noised to several steps, and below it what the denoiser makes of that in one step.
 
     images: [B, S, S, 3]; noised and guesses: {step: [B, S, S, 3]}.
     """
-    rows = [
-        row
-        for i, image in enumerate(images)
-        for row in (
-            [image, *(x[i] for x in noised.values())],
-            [None, *(x[i] for x in guesses.values())],
-        )
-    ]
-    figure, axes = gallery(
-        [picture for row in rows for picture in row],
-        ["image", *(f"step {step}" for step in noised)],
-        1 + len(noised),
-        1.05,
-    )
+    if not len(images):
+        return empty_figure("No images to draw.")
+    pictures = []
+    for i, image in enumerate(images):
+        pictures += [image, *(noisy[i] for noisy in noised.values())]
+        pictures += [None, *(guess[i] for guess in guesses.values())]
+    titles = ["image", *(f"step {step}" for step in noised)]
+    figure, axes = gallery(pictures, titles, len(titles), 1.05)
+    how = {"ha": "right", "va": "center", "fontsize": 8.5}
     for ax in axes[1::2, 0]:
-        ax.text(
-            1, 0.5, "the guess: ", ha="right", va="center", fontsize=8.5, transform=ax.transAxes
-        )
-    return figure
-
-
-def fig_samples(samples, columns=8):
-    """Pictures side by side."""
-    return gallery(list(samples), columns=columns, size=1.2)[0]
-
-
-def fig_heat(step_block):
-    """mIoU of one probe on each map, a panel a checkpoint; step_block: frame (checkpoint, step, block, miou in percent)."""
-    panels = list(step_block.groupby("checkpoint", sort=False))
-    n_steps, n_blocks = step_block.step.nunique(), step_block.block.nunique()
-    figure, [axes] = new_figure(
-        (0.55 * n_blocks + 0.4) * len(panels) + 0.6,
-        0.5 * n_steps + 0.9,
-        ncols=len(panels),
-        sharey=True,
+        ax.text(1, 0.5, "the guess: ", transform=ax.transAxes, **how)
+    steps = ", ".join(map(str, noised))
+    return figure.describe(
+        f"{len(images)} images noised to steps {steps}, each above the denoiser's one-step guess."
     )
-    limits = {"vmin": step_block.miou.min(), "vmax": step_block.miou.max()}
-    for ax, (checkpoint, rows) in zip(axes, panels):
-        sns.heatmap(
-            rows.pivot(index="step", columns="block", values="miou"),
-            annot=True,
-            fmt=".0f",
-            cmap="cividis",
-            cbar=False,
-            ax=ax,
-            **limits,
-        )
-        ax.set(title=checkpoint, xlabel="decoder block", ylabel="step" if ax is axes[0] else "")
-        ax.tick_params(length=0, rotation=0)
-    return figure
 
 
-def fig_curve(points, references=()):
-    """mIoU of the majority against the images a denoiser saw (log), a line a dataset; dashed: references (name, mIoU).
+def fig_miou_by_map(scores):
+    """mIoU of one classifier on each feature map as heat maps, one panel per checkpoint.
 
-    points: frame (dataset, images, miou, spread).
+    scores: frame (checkpoint, step, block, miou in percent); all panels have the same colours.
     """
+    if scores.empty:
+        return empty_figure("No feature map was scored.")
+    panels = list(scores.groupby("checkpoint", sort=False))
+    n_steps, n_blocks = scores.step.nunique(), scores.block.nunique()
+    width = (0.55 * n_blocks + 0.4) * len(panels) + 0.6
+    figure, [axes] = new_figure(width, 0.5 * n_steps + 0.9, ncols=len(panels), sharey=True)
+    known = scores.miou[np.isfinite(scores.miou)]
+    low, high = (known.min(), known.max()) if len(known) else (None, None)
+    for ax, (checkpoint, rows) in zip(axes, panels):
+        draw_map_scores(ax, rows.pivot(index="step", columns="block", values="miou"), low, high)
+        ax.set(title=checkpoint, ylabel="step" if ax is axes[0] else "")
+    words = ", ".join(f"{name} {rows.miou.max():.1f} %" for name, rows in panels)
+    return figure.describe(
+        f"Heat maps: mIoU on each feature map (step by decoder block); the best of each: {words}."
+    )
+
+
+def fig_miou_by_images_seen(points, references=()):
+    """mIoU of the majority against the images a denoiser saw (log axis), one line per dataset.
+
+    points: frame (dataset, images, miou, spread); references: (name, mIoU) pairs, dashed lines.
+    """
+    points = points[points.images > 0]
+    if points.empty:
+        return empty_figure("No checkpoint was scored.")
     figure, [[ax]] = new_figure(7.5, 4)
-    frame = points.assign(
+    curve = points.assign(
         thousand=points.images / 1000,
         low=points.miou - points.spread,
         high=points.miou + points.spread,
     )
     ax.set(xscale="log", xlabel="thousand images seen", ylabel="mIoU of the majority (%)")
-    first, last = frame.thousand.min(), frame.thousand.max()
+    first, last = curve.thousand.min(), curve.thousand.max()
     doublings = 10 * 2.0 ** np.arange(-10, 10)
-    marked = doublings[(doublings >= 0.95 * first) & (doublings <= last)]
-    marked = marked if len(marked) > 1 else np.unique([first, last])  # a short training
-    ax.set_xticks(marked, [f"{tick:,.3g}" for tick in marked])
+    ticks = doublings[(doublings >= 0.95 * first) & (doublings <= last)]
+    if len(ticks) < 2:  # a short training
+        ticks = np.unique([first, last])
+    ax.set_xticks(ticks, [f"{tick:,.3g}" for tick in ticks])
     ax.set_xticks([], minor=True)
-    ax.hlines([miou for _, miou in references], first, last, color=GREY, lw=1, ls="--")
-    curves(
-        ax,
-        frame,
-        "thousand",
-        "miou",
-        by="dataset",
-        ends=[(last, miou, name, GREY) for name, miou in references],
+    labels = []
+    for name, miou in references:
+        ax.hlines(miou, first, last, color=GREY, lw=1, ls="--")
+        labels.append((last, miou, name, GREY))
+    draw_curves(ax, curve, "thousand", "miou", by="dataset", ends=labels)
+    datasets = ", ".join(points.dataset.unique())
+    return figure.describe(
+        f"Lines: mIoU of the majority against the images a denoiser saw, from "
+        f"{points.miou.min():.1f} to {points.miou.max():.1f} %.",
+        datasets,
     )
-    return figure

@@ -1,0 +1,199 @@
+"""What goes in and what the denoiser sees: labelled images, noise, and the feature maps."""
+
+import numpy as np
+
+from .layout import class_legend, draw_map_scores, gallery, largest
+from .style import ACCENT, GREY, INK, PALE, colour_labels, empty_figure, new_figure
+
+
+def fig_labelled_images(images, labels, preset):
+    """Eight images at most above their labels, with the names of the classes.
+
+    images: [S, S, 3] each; labels: [H, W] each.
+    """
+    images, labels = list(images[:8]), list(labels[:8])
+    if not images:
+        return empty_figure(f"{preset.title}: no labelled images.")
+    figure, _ = gallery(
+        images + [colour_labels(label, preset) for label in labels],
+        columns=len(images),
+        size=1.3,
+        below=0.3 + 0.18 * (preset.n_classes // 6),
+        title=preset.title,
+    )
+    class_legend(figure, preset, range(preset.n_classes), ncols=6 if len(images) > 5 else 4)
+    return figure.describe(f"{len(images)} images above their label maps.", preset.title)
+
+
+def fig_noised_image(pictures, signal, steps, read, dataset=""):
+    """One image noised to several steps, the steps that the kit reads marked.
+
+    pictures: [T][S, S, 3]; signal: [T], the share of its amplitude that is left; steps: [T];
+    read: those of the steps whose features are read.
+    """
+    titles = []
+    for step, share in zip(steps, signal):
+        titles.append(f"step {step}\n{100 * share:.0f} % signal" if step else "clean\nimage")
+    figure, [axes] = gallery(pictures, titles, size=1.65, below=0.2, title=dataset)
+    for ax, step in zip(axes, steps):
+        if step in read:
+            ax.set_xlabel("features read here", fontsize=9, color=ACCENT)
+    return figure.describe(
+        f"One image with more and more noise, steps {', '.join(map(str, steps))}; features are "
+        f"read at steps {', '.join(map(str, read))}.",
+        dataset,
+    )
+
+
+def fig_image_grid(pictures, rows, columns, size=1.45, title=""):
+    """A grid of images [R][K] with a name for every row and column; `title` says what they are."""
+    flat = [picture for line in pictures for picture in line]
+    if not flat:
+        return empty_figure("No images to draw.")
+    figure, _ = gallery(flat, columns, len(columns), size, names=rows, title=title)
+    named = [", ".join(name for name in names if name) for names in (rows, columns)]
+    words = " by ".join(names for names in named if names)
+    return figure.describe(f"Grid of images{': ' if words else ''}{words}.", title)
+
+
+def fig_map_scores(scores, chance, dataset=""):
+    """How often each map finds the same part on another image, as a heat map with numbers.
+
+    scores: frame [steps, blocks] in percent; chance: lower end of the colours if no score is below.
+    """
+    if scores.empty:
+        return empty_figure("No feature maps to compare.")
+    steps, blocks = scores.shape
+    figure, [[ax]] = new_figure(max(1.0 * blocks + 1.6, 5), 0.55 * steps + 1.1, dataset)
+    draw_map_scores(ax, scores, low=chance if np.isfinite(chance) else None)
+    ax.set_title(f"same part found on another image, % (chance {chance:.0f})")
+    if scores.isna().all(axis=None):
+        return figure.describe("Heat map of feature maps without a score.", dataset)
+    block, step = scores.unstack().idxmax()
+    return figure.describe(
+        f"Heat map: how often each feature map finds the same part on another image; best is step "
+        f"{step}, block {block} with {scores.loc[step, block]:.0f} % (chance {chance:.0f} %).",
+        dataset,
+    )
+
+
+def fig_neighbours(images, start, centre, hits, parts, preset):
+    """Each row: one pixel of the image `start`, then its nearest neighbour on five other images.
+
+    images: [B][S, S, 3]; start: an index of them; parts: class ids [B, G, G] on a lattice of
+    pixels; centre: [Q] and hits: [Q, B], positions on the flattened lattice.
+    """
+    others = [i for i in range(len(images)) if i != start]
+    order = [start, *others[:5]]
+    figure, axes = gallery(
+        [images[i] for i in order] * len(centre),
+        columns=len(order),
+        size=1.6,
+        title=preset.title,
+    )
+    questions = []
+    for row, asked, found in zip(axes, centre, np.asarray(hits)):
+        part = parts[start].flat[asked]
+        questions.append(_class_name(part, preset))
+        for ax, i in zip(row, order):
+            place = asked if i == start else found[i]
+            there = parts[i].flat[place]
+            _mark_place(ax, place, parts.shape[1], len(images[i]), INK if i == start else ACCENT)
+            name = _class_name(there, preset)
+            if i == start:
+                ax.set_title(f"asked: {name}", fontsize=9, color=INK, weight="bold")
+            elif there == part:
+                ax.set_title(name, fontsize=9, color=INK)
+            else:
+                ax.set_title(f"× {name}", fontsize=9, color=GREY)
+    return figure.describe(
+        f"Pixels of one image ({', '.join(questions)}) and their nearest neighbours in feature "
+        "space on other images.",
+        preset.title,
+    )
+
+
+def _class_name(i, preset):
+    scored = 0 <= i < preset.n_classes and i != preset.ignore_label
+    return preset.classes[i] if scored else "ignored"
+
+
+def _mark_place(ax, place, side, size, colour):
+    """A ring around a position on a flattened lattice [side, side] of an image [size, size]."""
+    row, column = np.unravel_index(place, (side, side))
+    x = (column + 0.5) * size / side - 0.5
+    y = (row + 0.5) * size / side - 0.5
+    ax.scatter(x, y, s=70, facecolors="none", edgecolors="white", linewidths=3.4)
+    ax.scatter(x, y, s=70, facecolors="none", edgecolors=colour, linewidths=1.6)
+
+
+def fig_clusters(images, clusters, truth, preset):
+    """Images, k-means clusters in the colour of the class they overlap most, and the true labels.
+
+    images: [B][S, S, 3]; clusters and truth: [B][H, W], class ids.
+    """
+    rows = [
+        list(images),
+        [colour_labels(cluster, preset) for cluster in clusters],
+        [colour_labels(label, preset) for label in truth],
+    ]
+    names = ["image", "clusters", "truth"]
+    figure = fig_image_grid(rows, names, [""] * len(images), size=1.25, title=preset.title)
+    return figure.describe(
+        f"{len(images)} images, k-means clusters of their features, and the true labels.",
+        preset.title,
+    )
+
+
+def fig_memory(bill, dataset=""):
+    """MiB per image: the published up-sampled tensor against the native maps stored here.
+
+    bill: frame with the columns published and stored, one named row per precision or backbone.
+    """
+    if bill.empty:
+        return empty_figure("No memory to compare.")
+    figure, [[ax]] = new_figure(7.2, 0.62 * len(bill) + 0.8, dataset)
+    y = np.arange(len(bill))
+    for column, shift, colour, name in (
+        ("published", -0.18, PALE, "up-sampled, float32 (published)"),
+        ("stored", 0.18, ACCENT, "native, float16 (stored here)"),
+    ):
+        bars = ax.barh(y + shift, bill[column], 0.34, color=colour)
+        texts = [_mebibytes(value) for value in bill[column]]
+        texts[0] += f"  {name}"
+        ax.bar_label(bars, texts, padding=5, fontsize=9)
+    ax.set_yticks(y, bill.index)
+    sizes = bill[["published", "stored"]].to_numpy()
+    if (sizes > 0).any():
+        ax.set_xscale("log")
+    ax.set(xlim=(0.5, 6 * max(largest(sizes), 0.5)), xlabel="MiB per image (logarithmic)")
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    first = bill.iloc[0]
+    return figure.describe(
+        f"Bars: memory of the features of one image, {bill.index[0]}: "
+        f"{_mebibytes(first.published)} published, {_mebibytes(first.stored)} stored here.",
+        dataset,
+    )
+
+
+def _mebibytes(value):
+    return f"{value:,.0f} MiB" if value >= 100 else f"{value:.1f} MiB"
+
+
+def fig_feature_sources(scores, dataset=""):
+    """mIoU of the same classifiers on several kinds of features.
+
+    scores: Series in percent, {source: mIoU}, the denoiser first.
+    """
+    if scores.empty:
+        return empty_figure("No features to compare.")
+    figure, [[ax]] = new_figure(6.4, 0.5 * len(scores) + 0.9, dataset)
+    bars = ax.barh(scores.index, scores, 0.62, color=[ACCENT] + [PALE] * (len(scores) - 1))
+    ax.bar_label(bars, fmt="%.1f", padding=5)
+    end = largest(scores) * 1.12
+    ax.set(xlim=(0, end), xlabel="mIoU of the majority of three classifiers, %")
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    values = ", ".join(f"{name} {value:.1f} %" for name, value in scores.items())
+    return figure.describe(f"Bars: mIoU on several kinds of features: {values}.", dataset)
