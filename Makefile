@@ -1,5 +1,6 @@
 # make results: the four mini datasets, end to end     make paper: the paper's four, with the official files
-# make evidence: five seeds, 500 test images, what helps     make test: all tests     make lab: JupyterLab on the tour
+# make evidence: five seeds, 500 test images, what helps     make lab: JupyterLab on the tour
+# make test: all tests     make stress: random kills, Slurm and dask clusters (about ten minutes)
 PYTHON ?= python3
 
 results: .venv/ready
@@ -14,6 +15,9 @@ evidence: .venv/ready
 test: .venv/ready
 	.venv/bin/pytest -n 2 --dist loadfile
 
+stress: .venv/ready
+	.venv/bin/pytest tests/stress.py -s
+
 lab: .venv/ready
 	.venv/bin/jupyter lab notebooks/00_tour.ipynb
 
@@ -25,4 +29,4 @@ lab: .venv/ready
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-.PHONY: results paper evidence test lab
+.PHONY: results paper evidence test stress lab

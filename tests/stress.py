@@ -1,0 +1,202 @@
+"""Too long for every day: random kills of a real run, a Slurm cluster, a dask cluster. `make stress` runs it.
+
+Slurm has to be running on this machine, and `pip install .[cluster]` done; what is missing is skipped.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_crashes import (  # noqa: F401 (project is a fixture)
+    drive,
+    nothing_left,
+    ours,
+    project,
+    training_begins,
+    wait_until,
+)
+
+ROOT = Path(__file__).parents[1]
+KILLS = 10
+SLURM = "partition=batch time=10 cpus=1"
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A clone of this project, as it is committed."""
+    folder = tmp_path_factory.mktemp("stress") / "a clone"
+    subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
+    shutil.rmtree(folder / "results")
+    return folder
+
+
+def start(folder, *arguments):
+    """A driver of the real mini_smoke in `folder`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "diffseg_utils", "run", "mini_smoke", *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def contents(folder):
+    """{file: sha256} of what runs leave, without what holds times: run.json, records, executed notebooks of costs."""
+    kinds = (".csv", ".npz", ".safetensors", ".bin", ".ipynb", ".png")
+    files = [f for name in ("results", "data") for f in (folder / name).rglob("*")]
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.suffix in kinds
+    }
+
+
+def test_random_kills_of_a_real_run(clone):
+    said = start(clone).communicate(timeout=600)[0]
+    undisturbed = contents(clone)
+    assert len(undisturbed) > 50, said
+    for name in ("results", "data"):
+        shutil.rmtree(clone / name)
+    chance = random.Random(0)
+    struck = []
+    while len(struck) < KILLS:
+        driver = start(clone)
+        seconds = chance.uniform(1, 25)
+        victim = chance.choice(["driver", "notebook", "kernel"])
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and driver.poll() is None:
+            time.sleep(0.05)
+        found = ours(clone)[victim]
+        if found and driver.poll() is None:
+            found[0].kill()
+            struck.append((victim, round(seconds, 1)))
+        if victim == "driver" and found:
+            driver.wait()
+            nothing_left(clone)
+        else:
+            driver.communicate(timeout=600)
+            nothing_left(clone)
+        if driver.returncode == 0 and contents(clone).keys() == undisturbed.keys():
+            shutil.rmtree(clone / "data")  # it was faster than the kills: once more
+    said = start(clone).communicate(timeout=600)[0]
+    print(struck, said)
+    found = contents(clone)
+    assert {n for n in undisturbed if found.get(n) != undisturbed[n]} == set()
+    assert not [path for path in clone.rglob(".*") if path.suffix == ".partial"]
+
+
+# ---- Slurm ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slurm():
+    pytest.importorskip("submitit", reason="pip install .[cluster]")
+    if not shutil.which("squeue") or subprocess.run(["squeue"], capture_output=True).returncode:
+        pytest.skip("no Slurm is running on this machine")
+    yield
+    subprocess.run(["scancel", "--me"], capture_output=True)
+
+
+def queue():
+    listed = subprocess.run(["squeue", "-h", "-o", "%i"], capture_output=True, text=True)
+    return listed.stdout.split()
+
+
+def test_a_sweep_on_slurm(clone, slurm):
+    shutil.rmtree(clone / "data", ignore_errors=True)
+    driver = start(clone, "--seeds", "0", "1", "2", "--slurm", SLURM)
+    said = driver.communicate(timeout=600)[0]
+    assert driver.returncode == 0, said
+    assert len(list(clone.glob("results/mini_smoke/seed*/run.json"))) == 3 and not queue()
+
+
+def test_a_cancelled_job_is_said_and_made_again(project, drive, slurm):  # noqa: F811
+    driver = drive("--slurm", SLURM)
+    training_begins(project)
+    subprocess.run(["scancel", *queue()], check=True)
+    said = driver.communicate(timeout=60)[0]
+    assert driver.returncode == 1 and "of Slurm was cancelled or killed" in said, said
+    (project / "slow").unlink()
+    driver = drive("--slurm", SLURM)
+    said = driver.communicate(timeout=120)[0]
+    assert driver.returncode == 0, said
+    steps = (project / "data" / "steps.txt").read_text().split()
+    assert steps == [str(step) for step in range(10)], "it went on where it was"
+
+
+def test_jobs_of_a_killed_driver_are_not_doubled(project, drive, slurm):  # noqa: F811
+    driver = drive("--slurm", SLURM)
+    training_begins(project)
+    driver.kill()
+    assert queue(), "Slurm knows nothing of it"
+    (project / "slow").unlink()
+    driver = drive("--slurm", SLURM)
+    said = driver.communicate(timeout=120)[0]
+    assert driver.returncode == 0 and not queue(), said
+    steps = (project / "data" / "steps.txt").read_text().split()
+    assert steps == [str(step) for step in range(10)]
+
+
+# ---- dask -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dask(project, tmp_path):  # noqa: F811
+    """(address of a scheduler, function that starts a worker in the project)."""
+    pytest.importorskip("distributed", reason="pip install .[cluster]")
+    started = []
+
+    def spawn(*arguments):
+        log = open(tmp_path / f"dask{len(started)}.log", "w")  # noqa: SIM115
+        command = [sys.executable, "-m", "dask", *arguments]
+        started.append(subprocess.Popen(command, cwd=project, stdout=log, stderr=log))
+        return started[-1]
+
+    address = tmp_path / "scheduler.json"
+    spawn("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    log = tmp_path / "dask0.log"
+    wait_until(lambda: "Scheduler at:" in log.read_text(), 30, "no scheduler")
+    address = log.read_text().partition("Scheduler at:")[2].split()[0]
+    options = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", "--no-nanny")
+    yield address, lambda: spawn("worker", address, *options)
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_when_one_worker_dies_the_other_finishes(project, drive, dask):  # noqa: F811
+    address, worker = dask
+    workers = [worker(), worker()]
+    driver = drive("--scheduler", address)
+    training_begins(project)
+    busy = ours(project)["notebook"][0].parent().pid
+    next(w for w in workers if w.pid == busy).kill()
+    (project / "slow").unlink()
+    said = driver.communicate(timeout=120)[0]
+    assert driver.returncode == 0, said
+    steps = (project / "data" / "steps.txt").read_text().split()
+    assert sorted(set(steps)) == sorted(map(str, range(10)))
+
+
+def test_when_no_worker_is_left_it_says_so(project, drive, dask):  # noqa: F811
+    address, worker = dask
+    one = worker()
+    driver = drive("--scheduler", address)
+    training_begins(project)
+    one.kill()
+    begun = time.monotonic()
+    said = driver.communicate(timeout=60)[0]
+    assert time.monotonic() - begun < 30 and driver.returncode == 1
+    assert said.splitlines()[-1].startswith("Error: no worker is left at"), said
+    driver = drive("--scheduler", address)
+    begun = time.monotonic()
+    said = driver.communicate(timeout=60)[0]
+    assert time.monotonic() - begun < 35 and "no worker is left" in said, "none has joined"
