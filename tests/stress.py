@@ -32,8 +32,18 @@ def clone(tmp_path_factory):
     """A clone of this project, as it is committed."""
     folder = tmp_path_factory.mktemp("stress") / "a clone"
     subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
-    shutil.rmtree(folder / "results")
+    clear(folder)
     return folder
+
+
+def clear(folder):
+    """Delete what runs have left; results/paper.csv is the paper's."""
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    for path in (folder / "results").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "paper.csv":
+            path.unlink()
 
 
 def start(folder, *arguments):
@@ -63,8 +73,7 @@ def test_random_kills_of_a_real_run(clone):
     said = start(clone).communicate(timeout=600)[0]
     undisturbed = contents(clone)
     assert len(undisturbed) > 50, said
-    for name in ("results", "data"):
-        shutil.rmtree(clone / name)
+    clear(clone)
     chance = random.Random(0)
     struck = []
     while len(struck) < KILLS:
@@ -85,7 +94,7 @@ def test_random_kills_of_a_real_run(clone):
             driver.communicate(timeout=600)
             nothing_left(clone)
         if driver.returncode == 0 and contents(clone).keys() == undisturbed.keys():
-            shutil.rmtree(clone / "data")  # it was faster than the kills: once more
+            clear(clone)  # it was faster than the kills: once more
     said = start(clone).communicate(timeout=600)[0]
     print(struck, said)
     found = contents(clone)
