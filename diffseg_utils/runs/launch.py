@@ -70,6 +70,9 @@ def launch(plan, place, checksums, room, *, memory_of, expected, again=(), echo=
         except Gone as error:
             driver.stop()
             return [*driver.failures, str(error)]
+        except BaseException:
+            driver.stop()
+            raise
 
 
 class _Driver:
@@ -127,36 +130,34 @@ class _Driver:
 
     def _make(self, job):
         """In a thread: make a job unless it is current; returns (seconds, what happened)."""
-        checksums, stage = self.checksums, job.stage.notebook
-        now = records.fingerprint(job, checksums)
-        reason = records.why_stale(job, checksums, now)
-        if reason is None and stage not in self.again:
+        now = records.fingerprint(job, self.checksums)
+        reason = records.why_stale(job, self.checksums, now)
+        if reason is None and job.stage.notebook not in self.again:
             return 0.0, "kept"
-        unfinished = job.unfinished(records.short(now))
-        for other in unfinished.parent.glob(f".{job.record.stem}.*"):
-            if other != unfinished:
-                shutil.rmtree(other)
-        unfinished.mkdir(parents=True, exist_ok=True)
-        (unfinished / "progress").unlink(missing_ok=True)
+        unfinished = _folder_of_unfinished(job, now)
         self.begun[job] = (time.monotonic(), unfinished)
-        gpu = self.gpus.get() if self.gpus.qsize() else None
-        try:
-            task = task_of(job, unfinished, self.room.threads, gpu, self.memory[job])
-            ended = self.place.make(task)
-        finally:
-            if gpu is not None:
-                self.gpus.put(gpu)
+        ended = self._execute(job, unfinished)
         if ended["error"]:
             raise StageFailed(f"{job.label}: {ended['error']}")
         facts = unfinished / "facts.json"
         facts = read_json(facts) if facts.exists() else {}
         try:
-            records.finish(job, now, checksums, ended["seconds"], facts)
+            records.finish(job, now, self.checksums, ended["seconds"], facts)
         except FileNotFoundError as error:
             raise StageFailed(f"{job.label}: {error}") from None
         shutil.rmtree(unfinished)
         why = "" if reason in (None, records.NEVER) else f" ({reason})"
         return ended["seconds"], f"made in {clock(ended['seconds'])}{why}"
+
+    def _execute(self, job, unfinished):
+        """Have the notebook of a job executed, on a GPU of its own where there are any."""
+        gpu = self.gpus.get() if self.room.gpus else None
+        try:
+            task = task_of(job, unfinished, self.room.threads, gpu, self.memory[job])
+            return self.place.make(task)
+        finally:
+            if gpu is not None:
+                self.gpus.put(gpu)
 
     def _collect(self, job, future):
         try:
@@ -184,6 +185,17 @@ class _Driver:
         }
         waiting = [job for job in self.plan if job not in running and job not in self.over]
         self.shown.update(running, self.forecast.to_go(running, waiting))
+
+
+def _folder_of_unfinished(job, now):
+    """The folder of what a job with fingerprint `now` goes on from; those of other fingerprints are deleted."""
+    wanted = job.unfinished(records.short(now))
+    for other in wanted.parent.glob(f".{job.record.stem}.*"):
+        if other != wanted:
+            shutil.rmtree(other)
+    wanted.mkdir(parents=True, exist_ok=True)
+    (wanted / "progress").unlink(missing_ok=True)
+    return wanted
 
 
 def expected_seconds(job):
