@@ -70,7 +70,7 @@ def fetch(dataset, data, classifiers):
     if run.preset.painted:
         click.echo(f"{dataset} is painted and ships with the project: nothing to fetch")
         return
-    from .fetch import fetch as fetch_files
+    from .official.download import fetch as fetch_files
 
     fetch_files(run.preset, run.data_root, click.echo, classifiers)
 
@@ -236,7 +236,7 @@ def _make(
 def vote(dataset, classifiers, backbone, data, results, device, votes):
     """Evaluate every voting rule on published classifiers and the test images of DATASET; nothing is trained."""
     run = Run(dataset, backbone=backbone, data=data, results=results, device=device)
-    from .applying import apply
+    from .official.vote import apply
 
     apply(run, classifiers, votes, stored=lambda: _kept(run, FEATURES, {}), echo=click.echo)
 
@@ -289,8 +289,8 @@ def _parameters(pairs, stages):
 
 def _check(run):
     """Read every image and label once and look for the checkpoint, before any work starts."""
+    from .backbone import checkpoint_path, describe
     from .data import absent_classes, identity, labels_of
-    from .diffusion import checkpoint_path, describe
 
     describe(run.backbone_used)
     weights = checkpoint_path(run.backbone_used, run.data_root)

@@ -119,7 +119,7 @@ class PixelEnsemble(nn.Module):
 
         FileNotFoundError or ValueError names the file and what is wrong with it.
         """
-        from .published import read_published
+        from .official.classifiers import read_published
 
         return cls._from_state(read_published(source))
 

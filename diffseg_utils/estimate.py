@@ -8,12 +8,11 @@ from collections import Counter
 
 import torch
 
-from .applying import anatomy
+from .backbone import anatomy, checkpoint_path, load_backbone, shared_noise
 from .classifiers import FAST_BYTES, train
 from .data import batches, labels_of, samples
-from .diffusion import checkpoint_path, load_backbone, shared_noise
 from .features import FeatureMaps, extract
-from .fetch import fetch_folder, fetch_weights
+from .official.download import fetch_folder, fetch_weights
 from .presets import DATA_URLS, RECIPES
 
 DATA_BYTES = 2 * 47e6  # the archive of images and labels, and what is unpacked of it

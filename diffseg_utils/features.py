@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .diffusion import check_taps
+from .backbone import check_taps
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
+from .backbone import create, native_bfloat16
 from .data import IMAGES, read_image, to_input
-from .diffusion import create, native_bfloat16
 
 
 def painted_images(n_per_family, families):

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .backbone import shared_noise
 from .classifiers import train
 from .data import batches, labels_of, samples
-from .diffusion import shared_noise
 from .features import FeatureMaps, extract
 from .metrics import confusion, mean_iou
 from .voting import vote

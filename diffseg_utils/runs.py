@@ -258,11 +258,11 @@ def _code_cells(notebook):
 
 def stage_key(run, stage, extra):
     """Everything that a stage's outputs depend on, as plain JSON: parameters, code, checkpoint, data, what it reads."""
-    from . import data, diffusion
+    from . import backbone, data
 
     notebook = project() / "notebooks" / f"{stage}.ipynb"
     code = "\n".join("".join(cell["source"]) for cell in _code_cells(notebook))
-    weights = diffusion.checkpoint_path(run.backbone_used, run.data_root)
+    weights = backbone.checkpoint_path(run.backbone_used, run.data_root)
     return {
         "parameters": {
             **_identity(run, stage),
@@ -273,7 +273,7 @@ def stage_key(run, stage, extra):
             f.relative_to(PACKAGE).as_posix(): _digest(f.read_bytes()) for f in sorted(rooms(code))
         },
         "backbone": {
-            k: diffusion.describe(run.backbone_used)[k] for k in ("flags", "steps", "blocks")
+            k: backbone.describe(run.backbone_used)[k] for k in ("flags", "steps", "blocks")
         },
         "checkpoint": _stamp(weights) if weights.exists() else None,
         "data": data.identity(run.preset, run.data_root),

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from diffseg_utils.backbone import load_backbone, shared_noise
 from diffseg_utils.classifiers import train
 from diffseg_utils.data import batches, labels_of, samples
-from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.features import FeatureMaps, extract
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.voting import vote

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from diffseg_utils import pretraining
-from diffseg_utils.diffusion import load_backbone, native_bfloat16, weights_of
+from diffseg_utils.backbone import load_backbone, native_bfloat16, weights_of
 from diffseg_utils.pretraining import images_of, painted_images, photographs, pretrain, save_weights
 from diffseg_utils.scenes import paint
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from diffseg_utils import probing
-from diffseg_utils.diffusion import load_backbone
+from diffseg_utils.backbone import load_backbone
 from diffseg_utils.metrics import mean_iou, paired_bootstrap
 from diffseg_utils.presets import DATASETS
 

@@ -2,72 +2,20 @@
 
 import json
 import os
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from .classifiers import PixelEnsemble, published_widths
-from .data import samples, to_input
-from .diffusion import Tap, check_taps, create, describe, load_backbone, shared_noise
-from .features import FeatureMaps, extract
-from .metrics import PROTOCOLS, confusion, mean_iou, paired_bootstrap
-from .presets import DATASETS, KS
-from .runs import FEATURES, progress
-from .voting import RULES, entropy_weighted, sweep, vote
-
-
-def anatomy(backbone):
-    """(features of a pixel, bytes of an image's float16 maps, bytes of the whole float32 U-Net); no weights are loaded."""
-    spec = describe(backbone)
-    return _anatomy(backbone, json.dumps([spec[key] for key in ("flags", "steps", "blocks")]))
-
-
-@lru_cache
-def _anatomy(backbone, spec):
-    flags, steps, blocks = json.loads(spec)
-    side = flags["image_size"]
-    with torch.device("meta"):
-        model, diffusion = create(flags)
-        check_taps(steps, blocks, diffusion.num_timesteps, len(model.output_blocks), backbone)
-        with Tap(model, blocks) as maps:
-            model(torch.empty(1, 3, side, side), torch.zeros(1))
-    weights = sum(p.numel() for p in model.parameters())
-    return (
-        len(steps) * sum(m.shape[1] for m in maps),
-        2 * len(steps) * sum(m.numel() for m in maps),
-        4 * weights,
-    )
-
-
-def fitting_presets(ensemble):
-    """Names of the presets whose class ids, features of the own backbone and published widths are those of `ensemble`."""
-    return [
-        name
-        for name, preset in DATASETS.items()
-        if preset.n_classes == ensemble.n_classes
-        and _wanted(preset, preset.backbone) == _found(ensemble)
-    ]
-
-
-def check_fit(ensemble, preset, backbone, where):
-    """ValueError, which names the presets that fit, unless `ensemble` (read from `where`) fits `preset` on `backbone`."""
-    wanted, found = _wanted(preset, backbone), _found(ensemble)
-    if wanted != found:
-        words = "{} classes, {} features and widths {}, {}".format
-        raise ValueError(
-            f"{where}: {words(*found)} fit {' and '.join(fitting_presets(ensemble)) or 'no preset'}, "
-            f"not {preset.name} on backbone {Path(backbone).stem} ({words(*wanted)})"
-        )
-
-
-def _wanted(preset, backbone):
-    return preset.n_classes, anatomy(backbone)[0], *published_widths(preset.n_classes)
-
-
-def _found(ensemble):
-    return ensemble.n_classes, ensemble.n_features, *ensemble.widths
+from ..backbone import load_backbone, shared_noise
+from ..classifiers import PixelEnsemble
+from ..data import samples, to_input
+from ..features import FeatureMaps, extract
+from ..metrics import PROTOCOLS, confusion, mean_iou, paired_bootstrap
+from ..presets import KS
+from ..runs import FEATURES, progress
+from ..voting import RULES, entropy_weighted, sweep, vote
+from .classifiers import check_fit, fitting_presets
 
 
 def apply(run, folder, votes=None, stored=lambda: False, echo=print):

@@ -17,8 +17,8 @@ import pytest
 from conftest import diffseg
 
 from diffseg_utils import estimate, presets
-from diffseg_utils.diffusion import load_backbone
-from diffseg_utils.fetch import bring, download, fetch, unpack
+from diffseg_utils.backbone import load_backbone
+from diffseg_utils.official.download import bring, download, fetch, unpack
 from diffseg_utils.runs import Run
 
 BULK = bytes(range(256)) * 400
@@ -105,9 +105,10 @@ def official(address, monkeypatch):
 
     def official(kind="good"):
         place = {name: [f"{address}/{kind}/{name}"] for name in FILES}
-        monkeypatch.setattr("diffseg_utils.fetch.DATA_URLS", place["datasets.tar.gz"])
+        monkeypatch.setattr("diffseg_utils.official.download.DATA_URLS", place["datasets.tar.gz"])
         monkeypatch.setattr(
-            "diffseg_utils.fetch.CLASSIFIER_URLS", [place["pixel_classifiers.tar"][0] + "?dl=1"]
+            "diffseg_utils.official.download.CLASSIFIER_URLS",
+            [place["pixel_classifiers.tar"][0] + "?dl=1"],
         )
         monkeypatch.setitem(presets.BACKBONES["lsun_cat"], "urls", place["lsun_cat.pt"])
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pooch
 import requests
 
-from .diffusion import checkpoint_path, describe
-from .presets import CLASSIFIER_URLS, DATA_URLS
+from ..backbone import checkpoint_path, describe
+from ..presets import CLASSIFIER_URLS, DATA_URLS
 
 ASK = {
     "timeout": 60,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -204,6 +205,29 @@ def check_taps(steps, blocks, n_timesteps, n_blocks, where):
             )
     if not steps or not blocks:
         raise ValueError(f"{where}: at least one step and one decoder block are needed")
+
+
+def anatomy(backbone):
+    """(features of a pixel, bytes of an image's float16 maps, bytes of the whole float32 U-Net); no weights are loaded."""
+    spec = describe(backbone)
+    return _anatomy(backbone, json.dumps([spec[key] for key in ("flags", "steps", "blocks")]))
+
+
+@lru_cache
+def _anatomy(backbone, spec):
+    flags, steps, blocks = json.loads(spec)
+    side = flags["image_size"]
+    with torch.device("meta"):
+        model, diffusion = create(flags)
+        check_taps(steps, blocks, diffusion.num_timesteps, len(model.output_blocks), backbone)
+        with Tap(model, blocks) as maps:
+            model(torch.empty(1, 3, side, side), torch.zeros(1))
+    weights = sum(p.numel() for p in model.parameters())
+    return (
+        len(steps) * sum(m.shape[1] for m in maps),
+        2 * len(steps) * sum(m.numel() for m in maps),
+        4 * weights,
+    )
 
 
 def _check_device(device, precision):

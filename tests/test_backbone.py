@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
+from diffseg_utils.backbone import Tap, create, load_backbone, shared_noise
 from diffseg_utils.data import to_input
-from diffseg_utils.diffusion import Tap, create, load_backbone, shared_noise
 
 
 @pytest.fixture
@@ -251,5 +251,5 @@ def test_a_device_that_is_not_there(tiny_json):
 
 def test_importing_it_warns_of_nothing():
     subprocess.run(
-        [sys.executable, "-W", "error", "-c", "import diffseg_utils.diffusion"], check=True
+        [sys.executable, "-W", "error", "-c", "import diffseg_utils.backbone"], check=True
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffseg_utils.combining import dawid_skene, stacking
+from diffseg_utils.fitted_rules import dawid_skene, stacking
 from diffseg_utils.voting import majority, vote
 
 

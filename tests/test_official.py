@@ -11,11 +11,12 @@ import pytest
 import torch
 from conftest import diffseg
 
-from diffseg_utils import applying
+from diffseg_utils.backbone import anatomy, load_backbone, shared_noise
 from diffseg_utils.classifiers import PixelEnsemble, train
 from diffseg_utils.data import Sample, labels_of, samples, to_input
-from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.features import extract
+from diffseg_utils.official import vote as official_vote
+from diffseg_utils.official.classifiers import fitting_presets
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.runner import outputs_now, write_json
 from diffseg_utils.runs import FEATURES, Run, stage_key
@@ -179,7 +180,7 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
     def refuse(*args, **kw):
         raise ValueError("the U-Net was asked")
 
-    monkeypatch.setattr(applying, "load_backbone", refuse)
+    monkeypatch.setattr(official_vote, "load_backbone", refuse)
     own = tmp_path / "ensemble.safetensors"  # as a run leaves them
     PixelEnsemble.from_published(classifiers).save(own)
     ask = (
@@ -208,7 +209,7 @@ def test_k_is_chosen_on_validation_by_hand():
     probs = torch.tensor([[0.01, 0.99], [0.8, 0.2], [0.8, 0.2]])[:, :, None, None]
     for truth, k in ((1, "0.5"), (0, "0")):  # the smallest of the grid that is right
         opinions = iter([(Sample("a", None, np.array([[truth]])), probs)])
-        rules = applying._chosen_on_validation(
+        rules = official_vote._chosen_on_validation(
             opinions, SimpleNamespace(n_classes=2, ignore_label=255)
         )
         assert list(rules) == [f"entropy weighted, k = {k}, chosen on validation"]
@@ -217,10 +218,10 @@ def test_k_is_chosen_on_validation_by_hand():
 
 def test_without_a_validation_split_no_k_is_chosen(tmp_path):
     run = SimpleNamespace(preset=DATASETS["cat_15"], data_root=tmp_path)
-    assert not applying._is_there(run, "validation") and applying._is_there(run, "test")
+    assert not official_vote._is_there(run, "validation") and official_vote._is_there(run, "test")
     (tmp_path / "datasets" / "cat_15" / "ddpm").mkdir(parents=True)
-    assert applying._is_there(run, "validation")
-    assert not applying._is_there(
+    assert official_vote._is_there(run, "validation")
+    assert not official_vote._is_there(
         SimpleNamespace(preset=DATASETS["celeba_19"], data_root=tmp_path), "validation"
     )
 
@@ -229,7 +230,7 @@ def test_without_a_validation_split_no_k_is_chosen(tmp_path):
 
 
 def test_the_official_network_is_known_without_its_weights():
-    assert applying.anatomy("lsun_cat") == (8448, 48 * 2**20, 2_211_256_344)
+    assert anatomy("lsun_cat") == (8448, 48 * 2**20, 2_211_256_344)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_the_official_network_is_known_without_its_weights():
     ],
 )
 def test_presets_that_fit(n_features, n_classes, widths, fits):
-    assert applying.fitting_presets(PixelEnsemble(1, n_features, n_classes, widths)) == fits
+    assert fitting_presets(PixelEnsemble(1, n_features, n_classes, widths)) == fits
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +303,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_predictions_that_cannot_be_compared(tmp_path, content, message):
     np.save(tmp_path / "a.npy", content, allow_pickle=True)
     with pytest.raises(ValueError, match=message):
-        applying._prediction(tmp_path / "a.npy", (64, 64))
+        official_vote._prediction(tmp_path / "a.npy", (64, 64))
 
 
 # ---- checkpoints ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import torch
 
+from ..backbone import anatomy
+from ..classifiers import published_widths
+from ..presets import DATASETS
+
 LAYERS = (
     ("0", "2"),
     ("3", "5"),
@@ -27,6 +31,35 @@ def read_published(source):
                 "the members of an ensemble have one shape"
             )
     return {name: torch.stack([member[name] for member in members]) for name in members[0]}
+
+
+def fitting_presets(ensemble):
+    """Names of the presets whose class ids, features of the own backbone and published widths are those of `ensemble`."""
+    return [
+        name
+        for name, preset in DATASETS.items()
+        if preset.n_classes == ensemble.n_classes
+        and _wanted(preset, preset.backbone) == _found(ensemble)
+    ]
+
+
+def check_fit(ensemble, preset, backbone, where):
+    """ValueError, which names the presets that fit, unless `ensemble` (read from `where`) fits `preset` on `backbone`."""
+    wanted, found = _wanted(preset, backbone), _found(ensemble)
+    if wanted != found:
+        words = "{} classes, {} features and widths {}, {}".format
+        raise ValueError(
+            f"{where}: {words(*found)} fit {' and '.join(fitting_presets(ensemble)) or 'no preset'}, "
+            f"not {preset.name} on backbone {Path(backbone).stem} ({words(*wanted)})"
+        )
+
+
+def _wanted(preset, backbone):
+    return preset.n_classes, anatomy(backbone)[0], *published_widths(preset.n_classes)
+
+
+def _found(ensemble):
+    return ensemble.n_classes, ensemble.n_features, *ensemble.widths
 
 
 def _published_files(source):

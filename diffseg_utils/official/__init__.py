@@ -1,0 +1,1 @@
+"""What the paper's authors published: their files (download), their classifiers (classifiers), and votes of these (vote)."""
