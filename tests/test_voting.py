@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from diffseg_utils import voting
+from diffseg_utils.figures import style
 from diffseg_utils.voting import (
     RULES,
     disagreement,
@@ -182,6 +183,7 @@ def test_labels_and_shapes():
         assert vote(probs, name).shape == (5, 6) and vote(probs, name).dtype == torch.int64
         close(rule(probs[..., 0, 0]), rule(probs)[..., 0, 0])  # no pixel dimension at all
         assert rule(probs.double()).dtype == torch.float64
+    assert [rule.name for rule in RULES.values()] == list(RULES)
     assert RULES["entropy_weighted"](probs, k=2.0).equal(entropy_weighted(probs, 2.0))
     assert vote(probs, pool, k=1, r=0).equal(
         pool(probs, k=1, r=0).argmax(0)
@@ -487,6 +489,21 @@ def test_bad_top(top):
 def test_bad_probs(call, probs):
     with pytest.raises(ValueError, match=re.escape(f"not {probs.dtype} {list(probs.shape)}")):
         call(probs)
+
+
+def test_a_new_rule_is_a_function_with_a_name_and_a_label(monkeypatch):
+    median = voting.Rule("median", "median of members", lambda probs, q=0.5: probs.quantile(q, 0))
+    assert vote(PROBS, median).equal(PROBS.quantile(0.5, 0).argmax(0))
+    monkeypatch.setitem(RULES, "median", median)
+    assert vote(PROBS, "median", q=0.2).equal(PROBS.quantile(0.2, 0).argmax(0))
+    with pytest.raises(ValueError, match="takes no k; it takes probs, q"):
+        vote(PROBS, "median", k=1)
+
+
+def test_rules_are_labelled_as_figures_label_them():
+    """figures/style.py knows more labels, of what is no rule of the table."""
+    for name, rule in RULES.items():
+        assert style.RULES[name][0] == rule.label
 
 
 def test_bad_rules_and_keywords():
