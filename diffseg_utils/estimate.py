@@ -9,11 +9,11 @@ from collections import Counter
 import torch
 
 from .backbone import anatomy, checkpoint_path, load_backbone, shared_noise
-from .classifiers import FAST_BYTES, train
 from .data import batches, labels_of, samples
 from .features import FeatureMaps, extract
 from .official.download import fetch_folder, fetch_weights
 from .presets import DATA_URLS, RECIPES
+from .training import FAST_BYTES, train
 
 DATA_BYTES = 2 * 47e6  # the archive of images and labels, and what is unpacked of it
 GB = 1e9

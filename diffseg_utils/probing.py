@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 
 from .backbone import shared_noise
-from .classifiers import train
 from .data import batches, labels_of, samples
 from .features import FeatureMaps, extract
 from .metrics import confusion, mean_iou
+from .training import train
 from .voting import vote
 
 

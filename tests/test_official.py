@@ -12,7 +12,7 @@ import torch
 from conftest import diffseg
 
 from diffseg_utils.backbone import anatomy, load_backbone, shared_noise
-from diffseg_utils.classifiers import PixelEnsemble, train
+from diffseg_utils.classifiers import PixelEnsemble
 from diffseg_utils.data import Sample, labels_of, samples, to_input
 from diffseg_utils.features import extract
 from diffseg_utils.official import vote as official_vote
@@ -20,6 +20,7 @@ from diffseg_utils.official.classifiers import fitting_presets
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.runner import outputs_now, write_json
 from diffseg_utils.runs import FEATURES, Run, stage_key
+from diffseg_utils.training import train
 
 SMOKE = DATASETS["mini_smoke"]
 ORDER = (("0", "weight0", "bias0"), ("3", "weight1", "bias1"), ("6", "weight2", "bias2"))
