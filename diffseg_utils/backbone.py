@@ -1,6 +1,8 @@
-"""The frozen denoiser: load and check a guided-diffusion U-Net, cut it after the last block that is read, noise images."""
+"""The frozen denoiser: load and check a guided-diffusion U-Net, cut it, and noise images.
 
-import hashlib
+It is cut after the last decoder block that is read. Shapes: B images [B, 3, S, S] in [-1, 1].
+"""
+
 import json
 import warnings
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from .files import read_json, sha256
 from .presets import BACKBONES
 
 with warnings.catch_warnings():  # two decorators of its nn.py use the old spelling of torch.amp
@@ -23,45 +26,57 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass
 class Backbone:
-    """A frozen U-Net that ends after the last block read, and the forward process it was trained with."""
+    """A frozen U-Net that ends after the last block read, and the forward process it learned."""
 
     name: str
     model: nn.Module
-    diffusion: object
+    diffusion: object  # of guided-diffusion: q_sample, num_timesteps
     flags: dict
-    steps: list
-    blocks: list
+    steps: list  # at which images are noised and maps are read
+    blocks: list  # of the decoder, from which maps are read
     precision: str
     device: torch.device
 
     @property
     def image_size(self):
+        """S, the side of an image in pixels."""
         return self.flags["image_size"]
 
     def __call__(self, images, step, noise, blocks=None):
-        """Activations, one [B, c, h, w] a block, for `images` [B, 3, S, S] in [-1, 1] noised to `step` with `noise`."""
-        t = torch.full((len(images),), step, device=self.device)
+        """Activations [B, c, h, w], one per block, of images noised to `step` with `noise`.
+
+        noise: [1, 3, S, S] or [B, 3, S, S]. blocks: None takes those of the backbone.
+        """
+        if blocks is None:
+            blocks = self.blocks
+        t = torch.full((len(images),), step, device=self.device)  # (B,)
         noised = self.diffusion.q_sample(images, t, noise=noise.expand_as(images))
-        with (
-            torch.no_grad(),
-            Tap(self.model, self.blocks if blocks is None else blocks) as activations,
-        ):
+        with torch.no_grad(), Tap(self.model, blocks) as activations:
             self.model(noised, t)
         return activations
 
 
 class Tap:
-    """Context manager: a list that receives the outputs of decoder blocks, in the order given; its hooks leave with it."""
+    """Context manager that yields a list, which receives the outputs of decoder blocks, in order.
+
+    The hooks on the model are removed at the end.
+    """
 
     def __init__(self, model, blocks):
         self.modules = [model.output_blocks[b] for b in blocks]
+        self.hooks = []
 
     def __enter__(self):
         activations = [None] * len(self.modules)
-        self.hooks = [
-            module.register_forward_hook(lambda m, i, out, k=k: activations.__setitem__(k, out))
-            for k, module in enumerate(self.modules)
-        ]
+
+        def keep_as(k):
+            def hook(module, inputs, output):
+                activations[k] = output
+
+            return hook
+
+        for k, module in enumerate(self.modules):
+            self.hooks.append(module.register_forward_hook(keep_as(k)))
         return activations
 
     def __exit__(self, *_):
@@ -69,8 +84,11 @@ class Tap:
             hook.remove()
 
 
+# ---- what a backbone is -------------------------------------------------------------------------
+
+
 def create(flags):
-    """(U-Net, diffusion) of guided-diffusion for `flags`; ValueError names a flag it does not have."""
+    """(U-Net, diffusion) of guided-diffusion; ValueError names a flag that it does not have."""
     known = script_util.model_and_diffusion_defaults()
     unknown = [flag for flag in flags if flag not in known]
     if unknown:
@@ -81,120 +99,64 @@ def create(flags):
 
 
 def describe(backbone):
-    """The description (flags, checkpoint, steps, blocks) of a name in BACKBONES or of a .json file beside its weights."""
+    """The description of a backbone: a dict with flags, checkpoint, steps and blocks.
+
+    backbone: a name in BACKBONES, or a .json file beside its weights. ValueError or
+    FileNotFoundError for a name that is unknown and for a file that is absent or incomplete.
+    """
     if backbone in BACKBONES:
         return dict(BACKBONES[backbone])
+    choices = f"choose from {', '.join(BACKBONES)}, or give a .json file"
     path = Path(backbone)
     if path.suffix != ".json":
-        raise ValueError(
-            f"unknown backbone {str(backbone)!r}; choose from {', '.join(BACKBONES)}, or give a .json file"
-        )
+        raise ValueError(f"unknown backbone {str(backbone)!r}; {choices}")
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such backbone file; choose from {', '.join(BACKBONES)}, or give a .json file"
-        )
-    try:
-        spec = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
+        raise FileNotFoundError(f"{path}: no such backbone file; {choices}")
+    spec = read_json(path)
     missing = [key for key in ("flags", "checkpoint", "steps", "blocks") if key not in spec]
     if missing:
         raise ValueError(
-            f"{path}: {missing[0]!r} is missing; a backbone file has flags, checkpoint, steps and blocks"
+            f"{path}: {missing[0]!r} is missing; "
+            "a backbone file has flags, checkpoint, steps and blocks"
         )
     spec["checkpoint"] = str(path.parent / spec["checkpoint"])
     return spec
 
 
 def checkpoint_path(backbone, data="data"):
-    """Where the weights of `backbone` lie; official checkpoints are looked for in `data`/checkpoints."""
+    """Where the weights of `backbone` lie: official ones in `data`/checkpoints."""
     checkpoint = Path(describe(backbone)["checkpoint"])
-    return (
-        checkpoint
-        if checkpoint.is_absolute() or backbone not in BACKBONES
-        else Path(data) / "checkpoints" / checkpoint
-    )
+    official = backbone in BACKBONES and not checkpoint.is_absolute()
+    return Path(data) / "checkpoints" / checkpoint if official else checkpoint
 
 
-def load_backbone(backbone, device="cpu", precision="float32", *, data="data", random_weights=None):
-    """Load, check and freeze a denoiser; returns a Backbone.
+def anatomy(backbone):
+    """(D, bytes of an image's float16 maps, bytes of the whole float32 U-Net).
 
-    backbone: a name in BACKBONES or a .json file. precision: float32, float16 (the model's own conversion, CUDA only, as
-    published), bfloat16 (convolutions only, any device; slow where it is not native) or auto (float16 on CUDA, else float32).
-    random_weights: a seed, to take an untrained network instead of the checkpoint.
-    FileNotFoundError: no checkpoint. ValueError: another architecture, a damaged file, impossible steps or blocks.
+    D is the number of features of a pixel. No weights are loaded.
     """
-    device = torch.device(device)
-    if precision == "auto":
-        precision = "float16" if device.type == "cuda" else "float32"
-    _check_device(device, precision)
     spec = describe(backbone)
-    with torch.device("meta"):
-        model, diffusion = create(spec["flags"])
-    check_taps(
-        spec["steps"], spec["blocks"], diffusion.num_timesteps, len(model.output_blocks), backbone
-    )
-    if random_weights is None:
-        path = checkpoint_path(backbone, data)
-        state = _checked_state(path, model, backbone)
-        if "sha256" in spec and hashlib.sha256(path.read_bytes()).hexdigest() != spec["sha256"]:
-            raise ValueError(
-                f"{path}: its sha256 is not the one of backbone {backbone!r}; restore the file from the repository"
-            )
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(random_weights)
-            state = _untrained(spec["flags"]).state_dict()
-    _cut(model, max(spec["blocks"]))
-    kept = {name: state[name].float() for name in model.state_dict()}
-    model.load_state_dict(kept, assign=True)
-    model.eval().requires_grad_(False).to(device)
-    if precision == "float16":
-        model.convert_to_fp16()
-    if precision == "bfloat16":
-        for part in (model.input_blocks, model.middle_block, model.output_blocks):
-            part.apply(_to_bfloat16)
-        model.to(memory_format=torch.channels_last)
-    model.dtype = torch.float16 if precision == "float16" else torch.float32
-    return Backbone(
-        str(backbone),
-        model,
-        diffusion,
-        spec["flags"],
-        list(spec["steps"]),
-        list(spec["blocks"]),
-        precision,
-        device,
-    )
+    shape = json.dumps([spec[key] for key in ("flags", "steps", "blocks")])
+    return _anatomy(backbone, shape)
 
 
-def native_bfloat16(device):
-    """Whether `device` computes in bfloat16 itself: a processor that emulates it takes many times as long as for float32."""
-    if torch.device(device).type != "cpu":
-        return True
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch do not say
-    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def weights_of(backbone, data="data"):
-    """The whole state dict of a backbone, checked, in float32: what a training can go on from."""
-    with torch.device("meta"):
-        model, _ = create(describe(backbone)["flags"])
-    return {
-        name: t.float()
-        for name, t in _checked_state(checkpoint_path(backbone, data), model, backbone).items()
-    }
-
-
-def shared_noise(size, seed=0, device="cpu"):
-    """The published noise [1, 3, size, size]: one tensor for all images and steps, from a generator of `device`."""
-    return torch.randn(
-        1, 3, size, size, generator=torch.Generator(device).manual_seed(seed), device=device
-    )
+@lru_cache
+def _anatomy(backbone, shape):
+    flags, steps, blocks = json.loads(shape)
+    side = flags["image_size"]
+    with torch.device("meta"):  # tensors that have shapes and no values
+        model, diffusion = create(flags)
+        check_taps(steps, blocks, diffusion.num_timesteps, len(model.output_blocks), backbone)
+        with Tap(model, blocks) as maps:
+            model(torch.empty(1, 3, side, side), torch.zeros(1))
+    n_features = len(steps) * sum(m.shape[1] for m in maps)
+    n_values = len(steps) * sum(m.numel() for m in maps)
+    n_weights = sum(p.numel() for p in model.parameters())
+    return n_features, 2 * n_values, 4 * n_weights
 
 
 def check_taps(steps, blocks, n_timesteps, n_blocks, where):
-    """ValueError if a step or a decoder block does not exist."""
+    """ValueError if a step or a decoder block does not exist; `where` begins the message."""
     for step in steps:
         if not 0 <= step < n_timesteps:
             raise ValueError(f"{where}: step {step} is outside 0..{n_timesteps - 1}")
@@ -207,63 +169,113 @@ def check_taps(steps, blocks, n_timesteps, n_blocks, where):
         raise ValueError(f"{where}: at least one step and one decoder block are needed")
 
 
-def anatomy(backbone):
-    """(features of a pixel, bytes of an image's float16 maps, bytes of the whole float32 U-Net); no weights are loaded."""
+def shared_noise(size, seed=0, device="cpu"):
+    """The published noise [1, 3, size, size]: one tensor for all images and steps.
+
+    It comes from a generator of `device`; other devices draw other numbers.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn(1, 3, size, size, generator=generator, device=device)
+
+
+# ---- loading ------------------------------------------------------------------------------------
+
+
+def load_backbone(backbone, device="cpu", precision="float32", *, data="data", random_weights=None):
+    """Load, check and freeze a denoiser; returns a Backbone.
+
+    backbone: a name in BACKBONES or a .json file. precision: "float32"; "float16", the model's own
+    conversion, as published, on CUDA only; "bfloat16", for convolutions only, on any device, but
+    slow where it is emulated; "auto", float16 on CUDA and float32 elsewhere. data: the folder that
+    holds checkpoints/. random_weights: a seed, to take an untrained network.
+    FileNotFoundError: no checkpoint. ValueError: another architecture, a damaged file, impossible
+    steps or blocks.
+    """
+    device = torch.device(device)
+    if precision == "auto":
+        precision = "float16" if device.type == "cuda" else "float32"
+    _check_device(device, precision)
     spec = describe(backbone)
-    return _anatomy(backbone, json.dumps([spec[key] for key in ("flags", "steps", "blocks")]))
-
-
-@lru_cache
-def _anatomy(backbone, spec):
-    flags, steps, blocks = json.loads(spec)
-    side = flags["image_size"]
+    flags, steps, blocks = spec["flags"], list(spec["steps"]), list(spec["blocks"])
     with torch.device("meta"):
         model, diffusion = create(flags)
-        check_taps(steps, blocks, diffusion.num_timesteps, len(model.output_blocks), backbone)
-        with Tap(model, blocks) as maps:
-            model(torch.empty(1, 3, side, side), torch.zeros(1))
-    weights = sum(p.numel() for p in model.parameters())
-    return (
-        len(steps) * sum(m.shape[1] for m in maps),
-        2 * len(steps) * sum(m.numel() for m in maps),
-        4 * weights,
-    )
+    check_taps(steps, blocks, diffusion.num_timesteps, len(model.output_blocks), backbone)
+    if random_weights is None:
+        state = _trained_state(backbone, spec, model, data)
+    else:
+        state = _untrained_state(flags, random_weights)
+    _cut(model, max(blocks))
+    kept = {name: state[name].float() for name in model.state_dict()}
+    model.load_state_dict(kept, assign=True)
+    model.eval().requires_grad_(False).to(device)
+    _convert(model, precision)
+    return Backbone(str(backbone), model, diffusion, flags, steps, blocks, precision, device)
+
+
+def weights_of(backbone, data="data"):
+    """The whole state dict of a backbone in float32, checked: what a training can start from."""
+    with torch.device("meta"):
+        model, _ = create(describe(backbone)["flags"])
+    state = _checked_state(checkpoint_path(backbone, data), model, backbone)
+    return {name: t.float() for name, t in state.items()}
+
+
+def native_bfloat16(device):
+    """True if `device` computes in bfloat16 itself.
+
+    A processor that emulates it takes many times as long as for float32.
+    """
+    if torch.device(device).type != "cpu":
+        return True
+    # Older releases of torch do not have this function.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _check_device(device, precision):
-    """ValueError if this precision or this device is not to be had."""
+    """ValueError if this precision or this device is not available."""
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
     if precision == "float16" and device.type != "cuda":
         raise ValueError(
             f"precision float16 needs a CUDA device, not {device.type}; choose float32 or bfloat16"
         )
-    there = {
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
     }
-    if not there.get(device.type, True):
+    if not available.get(device.type, True):
+        choices = [name for name in available if available[name]]
         raise ValueError(
-            f"device {device.type!r} is not available here; choose from {', '.join(d for d in there if there[d])}"
+            f"device {device.type!r} is not available here; choose from {', '.join(choices)}"
         )
 
 
-def _untrained(flags):
-    """A U-Net as guided-diffusion initialises it, except that layers it sets to zero are drawn too, or nothing would pass."""
-    model, _ = create(flags)
-    for p in model.parameters():
-        if p.dim() > 1 and not p.any():
-            nn.init.kaiming_uniform_(p, a=5**0.5)
-    return model
+def _trained_state(backbone, spec, model, data):
+    """The tensors of the checkpoint; ValueError if its sha256 is not the one in `spec`."""
+    path = checkpoint_path(backbone, data)
+    state = _checked_state(path, model, backbone)
+    if "sha256" in spec and sha256(path) != spec["sha256"]:
+        raise ValueError(
+            f"{path}: its sha256 is not the one of backbone {backbone!r}; "
+            "restore the file from the repository"
+        )
+    return state
 
 
-def _to_bfloat16(module):
-    """A convolution multiplies in bfloat16; sums, norms and embeddings stay float32, or errors would add up."""
-    if isinstance(module, nn.Conv1d | nn.Conv2d):
-        module.to(torch.bfloat16)
-        module.register_forward_pre_hook(lambda _, inputs: (inputs[0].bfloat16(),))
-        module.register_forward_hook(lambda _, inputs, output: output.float())
+def _untrained_state(flags, seed):
+    """The tensors of a U-Net as guided-diffusion initialises it.
+
+    Layers that it sets to zero are drawn too, because nothing would pass through them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, _ = create(flags)
+        for p in model.parameters():
+            if p.dim() > 1 and not p.any():
+                nn.init.kaiming_uniform_(p, a=5**0.5)
+        return model.state_dict()
 
 
 def _cut(model, last_block):
@@ -272,20 +284,77 @@ def _cut(model, last_block):
     model.out = nn.Identity()
 
 
+def _convert(model, precision):
+    """Let `model` compute in `precision`."""
+    if precision == "float16":
+        model.convert_to_fp16()
+    if precision == "bfloat16":
+        for part in (model.input_blocks, model.middle_block, model.output_blocks):
+            part.apply(_to_bfloat16)
+        model.to(memory_format=torch.channels_last)
+    model.dtype = torch.float16 if precision == "float16" else torch.float32
+
+
+def _to_bfloat16(module):
+    """Let a convolution multiply in bfloat16.
+
+    Sums, norms and embeddings stay float32, because their errors would add up.
+    """
+
+    def convert_inputs(module, inputs):
+        return (inputs[0].bfloat16(),)
+
+    def convert_output(module, inputs, output):
+        return output.float()
+
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        module.to(torch.bfloat16)
+        module.register_forward_pre_hook(convert_inputs)
+        module.register_forward_hook(convert_output)
+
+
+# ---- checkpoints --------------------------------------------------------------------------------
+
+
 def _checked_state(path, model, backbone):
-    """The tensors of checkpoint `path`, memory-mapped, after a comparison of every key and shape with `model`."""
+    """The tensors of checkpoint `path`, memory-mapped; every key and shape is that of `model`."""
+    state = _read_checkpoint(path, backbone)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: holds a {type(state).__name__}, not a state dict of tensors")
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(
+                f"{path}: {name!r} in it is a {type(value).__name__}; a plain state dict is needed"
+            )
+    wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    found = {name: tuple(p.shape) for name, p in state.items()}
+    no_match = f"this is not a checkpoint for the flags of backbone {backbone!r}"
+    missing, unexpected = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    for problem, names in (("missing", missing), ("unexpected", unexpected)):
+        if names:
+            examples = ", ".join(sorted(names)[:3])
+            raise ValueError(
+                f"{path}: {len(names)} {problem} keys of {len(wanted)}, such as {examples}; "
+                f"{no_match}"
+            )
+    wrong = [name for name in wanted if wanted[name] != found[name]]
+    if wrong:
+        first = wrong[0]
+        raise ValueError(
+            f"{path}: {len(wrong)} tensors of another shape, such as {first} {found[first]} "
+            f"instead of {wanted[first]}; {no_match}"
+        )
+    return state
+
+
+def _read_checkpoint(path, backbone):
+    """What the file holds; FileNotFoundError or ValueError if it cannot be read."""
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: the checkpoint of backbone {backbone!r} is missing; "
             "`diffseg fetch DATASET` downloads it, or put it there by hand"
         )
-    try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, "cpu", weights_only=True, mmap=True)
-        )
-    except (
+    unreadable = (
         SafetensorError,
         RuntimeError,
         EOFError,
@@ -293,40 +362,21 @@ def _checked_state(path, model, backbone):
         ValueError,
         KeyError,
         ImportError,
-    ) as error:
+    )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, "cpu", weights_only=True, mmap=True)
+    except unreadable as error:
         raise ValueError(
             f"{path}: cannot be read as a checkpoint ({_first_line(error)}); "
             "is it truncated? delete it and fetch it again"
         ) from None
     except Exception as error:  # torch's own unpickling error is a pickle.UnpicklingError
         raise ValueError(
-            f"{path}: not a file of plain weights ({_first_line(error)}); no pickled code is executed"
+            f"{path}: not a file of plain weights ({_first_line(error)}); "
+            "no pickled code is executed"
         ) from None
-    if not isinstance(state, dict):
-        raise ValueError(f"{path}: holds a {type(state).__name__}, not a state dict of tensors")
-    other = [name for name, p in state.items() if not isinstance(p, torch.Tensor)]
-    if other:
-        raise ValueError(
-            f"{path}: {other[0]!r} in it is a {type(state[other[0]]).__name__}; a plain state dict is needed"
-        )
-    wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
-    found = {name: tuple(p.shape) for name, p in state.items()}
-    for problem, names in (
-        ("missing", wanted.keys() - found.keys()),
-        ("unexpected", found.keys() - wanted.keys()),
-    ):
-        if names:
-            raise ValueError(
-                f"{path}: {len(names)} {problem} keys of {len(wanted)}, such as {', '.join(sorted(names)[:3])}; "
-                f"this is not a checkpoint for the flags of backbone {backbone!r}"
-            )
-    wrong = [name for name in wanted if wanted[name] != found[name]]
-    if wrong:
-        raise ValueError(
-            f"{path}: {len(wrong)} tensors of another shape, such as {wrong[0]} {found[wrong[0]]} instead of "
-            f"{wanted[wrong[0]]}; this is not a checkpoint for the flags of backbone {backbone!r}"
-        )
-    return state
 
 
 def _first_line(error):

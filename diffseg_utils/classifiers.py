@@ -219,7 +219,8 @@ class PixelEnsemble(nn.Module):
     def from_published(cls, source):
         """The ensemble of the published code's files model_<number>.pth.
 
-        source: a folder, or a list of files. FileNotFoundError or ValueError names the file and what is wrong with it.
+        source: a folder, or a list of files. FileNotFoundError or ValueError names the file and
+        what is wrong with it.
         """
         from .official.classifiers import read_published
 

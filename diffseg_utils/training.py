@@ -213,9 +213,9 @@ class _Batches:
         self.buffer = torch.empty(steps * pixels, self.n_features)  # used again at every read
 
     def read(self, members, epoch, place, most):
-        """(x [steps, N, b, D], targets [steps, N, b]) of `members` from step `place` of an epoch on.
+        """(x [steps, N, b, D], targets [steps, N, b]) of several steps of `members`.
 
-        As many steps as fit into the buffer, at most `most`.
+        From step `place` of the epoch on, as many as fit into the buffer, at most `most`.
         """
         fit_in = len(self.buffer) // (len(members) * self.batch)
         steps = max(1, min(fit_in, most))
