@@ -209,9 +209,9 @@ def test_k_is_chosen_on_validation_by_hand():
     """A certain member says 1, two hesitant ones 0. H = .0560 and .5004: 1 wins if .98 exp(.4444 k) > 1.2, from k = .456 on."""
     probs = torch.tensor([[0.01, 0.99], [0.8, 0.2], [0.8, 0.2]])[:, :, None, None]
     for truth, k in ((1, "0.5"), (0, "0")):  # the smallest of the grid that is right
-        opinions = iter([(Sample("a", None, np.array([[truth]])), probs)])
+        predictions = iter([(Sample("a", None, np.array([[truth]])), probs)])
         rules = official_vote._chosen_on_validation(
-            opinions, SimpleNamespace(n_classes=2, ignore_label=255)
+            predictions, SimpleNamespace(n_classes=2, ignore_label=255)
         )
         assert list(rules) == [f"entropy weighted, k = {k}, chosen on validation"]
         assert next(iter(rules.values()))(probs).argmax() == truth

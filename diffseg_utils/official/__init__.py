@@ -1,1 +1,4 @@
-"""What the paper's authors published: their files (download), their classifiers (classifiers), and votes of these (vote)."""
+"""What the paper's authors published.
+
+download: their files. classifiers: their pixel classifiers. vote: the votes of these.
+"""
