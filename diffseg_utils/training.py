@@ -87,7 +87,7 @@ def train(
 
     ensemble = PixelEnsemble(n_members, n_features, n_classes, widths, generator).to(device)
     ensemble, history = fit(
-        ensemble, (read, targets), recipe, seed, epochs, checkpoint, save_every, report
+        ensemble, read, targets, recipe, seed, epochs, checkpoint, save_every, report
     )
     if compressed:
         ensemble = expand(ensemble, mean, basis)
@@ -144,12 +144,13 @@ def read_from_memory(features):
 # ---- the loop -----------------------------------------------------------------------------------
 
 
-def fit(ensemble, data, recipe, seed, epochs, checkpoint=None, save_every=60.0, report=None):
-    """Train `ensemble` on data (read, targets [P]) with the dict `recipe`; see train.
+def fit(
+    ensemble, read, targets, recipe, seed, epochs, checkpoint=None, save_every=60.0, report=None
+):
+    """Train `ensemble` on the pixels of `read` with classes targets [P]; the rest as in train.
 
-    Returns (the ensemble in eval mode, history).
+    recipe: a dict. Returns (the ensemble in eval mode, history).
     """
-    read, targets = data
     per_epoch = len(targets) // recipe["batch"]  # steps; what fills no batch is dropped
     n_steps = min(recipe.get("steps", epochs * per_epoch), epochs * per_epoch)
     expected = _expected_steps(recipe, n_steps, per_epoch)

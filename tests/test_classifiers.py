@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from diffseg_utils.classifiers import PixelEnsemble, published_widths
 
-# ---- prediction -------------------------------------------------------------------------------------------------------
+# ---- prediction ---------------------------------------------------------------------------------
 
 
 def test_a_member_is_the_published_sequential():
@@ -79,7 +79,7 @@ def test_widths_and_initial_weights_as_published():
         assert not getattr(ensemble, f"bias{i}").any()
 
 
-# ---- files ------------------------------------------------------------------------------------------------------------
+# ---- files --------------------------------------------------------------------------------------
 
 
 def test_save_and_load(tmp_path):
@@ -173,8 +173,8 @@ def test_members_of_different_shape(tmp_path):
     publish(as_sequential(random_ensemble(n_classes=6), 0), tmp_path / "model_1.pth")
     sentence = refusal(tmp_path)
     assert (
-        "model_1.pth: layers 9 -> 16, 16 -> 8, 8 -> 6, but model_0.pth has layers 9 -> 16, 16 -> 8, 8 -> 5"
-        in sentence
+        "model_1.pth: layers 9 -> 16, 16 -> 8, 8 -> 6, "
+        "but model_0.pth has layers 9 -> 16, 16 -> 8, 8 -> 5" in sentence
     )
 
 

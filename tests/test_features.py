@@ -41,7 +41,7 @@ def extracted(tiny, images):
     return extract(tiny, images, shared_noise(32))
 
 
-# ---- reading ----------------------------------------------------------------------------------------------------------
+# ---- reading ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -74,7 +74,7 @@ def test_sizes_are_derived():
     assert maps.nbytes == 2 * 3 * (64 * 5 + 256 * 5 + 1024)
 
 
-# ---- choosing ---------------------------------------------------------------------------------------------------------
+# ---- choosing -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_maps_change_their_dtype_or_stay():
     assert full.nbytes == 2 * maps.nbytes and maps.maps[0].dtype == torch.float16
 
 
-# ---- extracting -------------------------------------------------------------------------------------------------------
+# ---- extracting ---------------------------------------------------------------------------------
 
 
 def test_extract_equals_the_oracle_with_shared_noise(tiny, images, extracted):
@@ -252,7 +252,7 @@ def test_bfloat16_leaves_99_of_100_labels_of_photographs(beside, name):
     assert 0.99 <= same < 1, f"{name}: {same:.2%} of the labels are the same"
 
 
-# ---- errors -----------------------------------------------------------------------------------------------------------
+# ---- errors -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_non_finite_features_name_their_place(tiny, images):
         extract(broken, images, shared_noise(32), batch=2)
 
 
-# ---- on disk ----------------------------------------------------------------------------------------------------------
+# ---- on disk ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

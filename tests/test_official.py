@@ -1,4 +1,6 @@
-"""What the published code left behind: its classifiers, evaluated by every rule without training; its checkpoints."""
+"""What the published code left behind: its classifiers, evaluated by every rule without training;
+its checkpoints.
+"""
 
 import json
 import re
@@ -27,7 +29,9 @@ ORDER = (("0", "weight0", "bias0"), ("3", "weight1", "bias1"), ("6", "weight2", 
 
 
 def publish(ensemble, folder):
-    """model_<i>.pth of every member as the published code saves it; odd ones without "module.", as third parties do."""
+    """model_<i>.pth of every member as the published code saves it; odd ones without "module.",
+    as third parties do.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(ensemble.n_members):
         t, state = {name: value[i] for name, value in ensemble.state_dict().items()}, {}
@@ -94,7 +98,9 @@ def plain(mini, classifiers):
 
 @pytest.fixture(scope="module")
 def voted(classifiers, plain, tmp_path_factory):
-    """(What `diffseg vote` printed, the folder of its votes); predictions/ beside the classifiers has two of three images."""
+    """(What `diffseg vote` printed, the folder of its votes); predictions/ beside the classifiers
+    has two of three images.
+    """
     predictions = classifiers.parent / "predictions"
     predictions.mkdir()
     for name, labels in list(plain[0].items())[:2]:
@@ -119,7 +125,7 @@ def voted(classifiers, plain, tmp_path_factory):
     return done.stdout, folder / "votes"
 
 
-# ---- diffseg vote -----------------------------------------------------------------------------------------------------
+# ---- diffseg vote -------------------------------------------------------------------------------
 
 
 def test_saved_votes_are_the_oracles(voted, plain):
@@ -155,8 +161,8 @@ def test_every_rule_has_its_row(voted, plain):
 
 def test_noise_and_fit_are_said(voted):
     assert voted[0].startswith(
-        "3 classifiers for mini_smoke, 3 test images; noise: one tensor for all images and steps, seed 0, "
-        "cpu generator; U-Net in float32\n"
+        "3 classifiers for mini_smoke, 3 test images; "
+        "noise: one tensor for all images and steps, seed 0, cpu generator; U-Net in float32\n"
     )
 
 
@@ -206,7 +212,9 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
 
 
 def test_k_is_chosen_on_validation_by_hand():
-    """A certain member says 1, two hesitant ones 0. H = .0560 and .5004: 1 wins if .98 exp(.4444 k) > 1.2, from k = .456 on."""
+    """A certain member says 1, two hesitant ones 0. H = .0560 and .5004: 1 wins if .98 exp(.4444
+    k) > 1.2, from k = .456 on.
+    """
     probs = torch.tensor([[0.01, 0.99], [0.8, 0.2], [0.8, 0.2]])[:, :, None, None]
     for truth, k in ((1, "0.5"), (0, "0")):  # the smallest of the grid that is right
         predictions = iter([(Sample("a", None, np.array([[truth]])), probs)])
@@ -227,7 +235,7 @@ def test_without_a_validation_split_no_k_is_chosen(tmp_path):
     )
 
 
-# ---- what fits --------------------------------------------------------------------------------------------------------
+# ---- what fits ----------------------------------------------------------------------------------
 
 
 def test_the_official_network_is_known_without_its_weights():
@@ -262,13 +270,15 @@ def cat(tmp_path_factory):
         (
             ["horse_21"],
             [
-                "15 classes, 8448 features and widths 128, 32 fit cat_15, not horse_21 on backbone lsun_horse (21 "
+                "15 classes, 8448 features and widths 128, 32 fit cat_15, "
+                "not horse_21 on backbone lsun_horse (21 "
             ],
         ),
         (
             ["mini_cat"],
             [
-                "fit cat_15, not mini_cat on backbone mini (10 classes, 1056 features and widths 128, 32)"
+                "fit cat_15, not mini_cat on backbone mini "
+                "(10 classes, 1056 features and widths 128, 32)"
             ],
         ),
         (
@@ -307,7 +317,7 @@ def test_predictions_that_cannot_be_compared(tmp_path, content, message):
         official_vote._prediction(tmp_path / "a.npy", (64, 64))
 
 
-# ---- checkpoints ------------------------------------------------------------------------------------------------------
+# ---- checkpoints --------------------------------------------------------------------------------
 
 
 def test_weights_are_mapped_not_copied_and_those_of_unused_blocks_are_dropped(

@@ -1,4 +1,6 @@
-"""Training a denoiser: it goes on after an interruption as if nothing had happened, and what it writes can be loaded."""
+"""Training a denoiser: it goes on after an interruption as if nothing had happened, and what it
+writes can be loaded.
+"""
 
 import json
 import tarfile

@@ -14,7 +14,7 @@ from diffseg_utils.features import FeatureMaps
 from diffseg_utils.presets import RECIPES
 from diffseg_utils.training import compress, draw_pool, expand, train
 
-# ---- training ---------------------------------------------------------------------------------------------------------
+# ---- training -----------------------------------------------------------------------------------
 
 SIZE, CLASSES, IGNORE = 16, 4, 255
 SEED = 13  # all members stop before 100 epochs, in the order 0, 2, 1
@@ -62,13 +62,17 @@ def upsampled(maps):
 
 
 def plain_pixels(maps, labels):
-    """(features [P, D], classes [P]) of the scored pixels, image by image, row by row, the published way."""
+    """(features [P, D], classes [P]) of the scored pixels, image by image, row by row, the
+    published way.
+    """
     return upsampled(maps)[labels != IGNORE], labels[labels != IGNORE]
 
 
 @pytest.fixture(scope="module")
 def plain(maps, labels):
-    """[(net, losses)] of three members trained to their stop in float64, one after another, by the oracle."""
+    """[(net, losses)] of three members trained to their stop in float64, one after another, by
+    the oracle.
+    """
     x, y = plain_pixels(maps, labels)
     start, trained = PixelEnsemble(3, 9, CLASSES, (16, 8), torch.Generator().manual_seed(SEED)), []
     for member in range(3):
@@ -88,10 +92,8 @@ def test_published_training_is_the_plain_loop_to_its_stop(maps, labels, plain):
     start = PixelEnsemble(3, 9, CLASSES, (16, 8), torch.Generator().manual_seed(SEED)).double()
     scored = labels != IGNORE
     whole, pixels = FeatureMaps([upsampled(maps)]), scored.nonzero()
-    rows = lambda index, out: whole.at(*pixels[index].unbind(1), SIZE, out)
-    ensemble, history = training.fit(
-        start, (rows, labels[scored]), RECIPES["published"], SEED, 100, None, 60, None
-    )
+    read = training.read_from_maps(whole, pixels, SIZE)
+    ensemble, history = training.fit(start, read, labels[scored], RECIPES["published"], SEED, 100)
     stops = [len(losses) for _, losses in plain]
     assert stops[0] < stops[2] < stops[1], (
         "with this seed, the members that go on are not the first ones"
@@ -108,7 +110,9 @@ def test_published_training_is_the_plain_loop_to_its_stop(maps, labels, plain):
 
 
 def test_the_stop_rule_by_hand():
-    """Epochs of 20 batches; 80 batches are not counted, the next sets the best, the 51st in a row without a better one stops."""
+    """Epochs of 20 batches; 80 batches are not counted, the next sets the best, the 51st in a row
+    without a better one stops.
+    """
 
     def stops_at(loss):
         run = SimpleNamespace(alive=[0], best=[torch.inf], waits=[0], recipe=RECIPES["published"])
@@ -131,7 +135,9 @@ def test_the_stop_rule_by_hand():
 
 
 def test_moments_that_fade_become_zero_before_they_are_denormal():
-    """Features that are always zero have no gradient: what their moments hold fades; of those that matter none is touched."""
+    """Features that are always zero have no gradient: what their moments hold fades; of those
+    that matter none is touched.
+    """
     run = training._Trainer(
         PixelEnsemble(2, 9, CLASSES, (16, 8), torch.Generator().manual_seed(0)),
         RECIPES["published"],
@@ -211,7 +217,7 @@ def test_the_tuned_recipe(maps, labels, monkeypatch):
     ).float().mean() > 1.5 * y.bincount().max() / len(y)
 
 
-# ---- resuming ---------------------------------------------------------------------------------------------------------
+# ---- resuming -----------------------------------------------------------------------------------
 
 
 class Interrupted(Exception):
@@ -269,7 +275,7 @@ def test_a_checkpoint_of_another_training_is_refused(quick, tmp_path):
             quick(checkpoint=tmp_path / "training.pt", **other)
 
 
-# ---- errors -----------------------------------------------------------------------------------------------------------
+# ---- errors -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 8), (3, 16, 16), (16, 16)])
@@ -290,7 +296,7 @@ def test_an_unknown_recipe(quick):
         quick(recipe="best")
 
 
-# ---- the compression of features --------------------------------------------------------------------------------------
+# ---- the compression of features ----------------------------------------------------------------
 
 
 @pytest.fixture
