@@ -63,7 +63,7 @@ def fetch(dataset, data, classifiers):
     if run.preset.painted:
         click.echo(f"{dataset} is painted and ships with the project: nothing to fetch")
         return
-    from .fetch import fetch as fetch_files
+    from .official.download import fetch as fetch_files
 
     fetch_files(run.preset, run.data_root, click.echo, classifiers)
 
@@ -337,7 +337,7 @@ def clean(results, yes):
 def vote(dataset, classifiers, backbone, data, results, device, votes):
     """Evaluate every voting rule on published classifiers and the test images of DATASET; nothing is trained."""
     run = Run(dataset, backbone=backbone, data=data, results=results, device=device)
-    from .applying import apply
+    from .official.vote import apply
     from .runs.records import Checksums, why_stale
 
     def stored():

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .backbone import load_backbone, shared_noise
 from .boundaries import boundary_confusion, boundary_length, fragments, trimap
 from .calibration import COLUMNS, histogram
 from .data import samples, to_input
-from .diffusion import load_backbone, shared_noise
 from .features import FeatureMaps, extract
 from .metrics import changes, confusion, pairwise_disagreement
 from .voting import disagreement, entropy

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, JSON, and checksums."""
+"""Files: written whole or not at all, checksums, JSON."""
 
 import hashlib
 import json
@@ -10,39 +10,56 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path):
-    """Yield a temporary path beside `path`, which takes its place when the block ends without an error."""
+    """Context manager that yields a temporary path, which is renamed to `path` at the end.
+
+    It lies beside `path` and has the same suffix; write a file or make a folder there. After an
+    exception it is deleted, and `path` stays as it was. The parent folder of `path` is made.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    _remove(temporary)  # left by a process that was killed and had our process id
     try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield temporary
+        if temporary.is_dir():
+            _remove(path)  # a folder cannot be replaced while it holds files
+        os.replace(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
 
 
 def replace_folder(source, target):
     """Move folder `source` to `target`, in place of what may be there."""
-    shutil.rmtree(target, ignore_errors=True)
+    _remove(Path(target))
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     os.replace(source, target)
 
 
 def sha256(path):
-    """The sha256 of a file, as 64 hexadecimal digits."""
+    """The SHA-256 of a file, 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path):
-    """The content of a JSON file; FileNotFoundError or ValueError (not valid JSON) names it."""
+    """The content of a JSON file; ValueError names the file if it is not valid JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
 
 
 def write_json(path, content):
-    """Write `content` as JSON; what JSON does not know is written as text."""
-    with atomic(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+    """Write `content` as JSON to `path`; what JSON does not know is written as a string."""
+    with atomic(path) as temporary:
+        text = json.dumps(content, indent=1, default=str)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _remove(path):
+    """Delete a file or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Every constant: datasets and backbones, as published and our own, recipes, the grid of k. Nothing here computes."""
+"""Every constant: datasets, backbones, training recipes, the values of k. Nothing is computed."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,14 +8,16 @@ _YANDEX = "https://storage.yandexcloud.net/yandex-research/ddpm-segmentation/"
 DATA_URLS = [_YANDEX + "datasets.tar.gz"]
 CLASSIFIER_URLS = ["https://www.dropbox.com/s/kap229jvmhfwh7i/pixel_classifiers.tar?dl=1"]
 
+# ---- datasets -----------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Preset:
-    """One dataset: class names in id order, which id is not scored, how many images, which backbone."""
+    """One dataset: its classes, images and backbone, and the class id that is not scored."""
 
     name: str
     title: str
-    classes: tuple
+    classes: tuple  # names in the order of their ids
     counts: dict  # split -> number of images; the first ones in path order
     backbone: str
     ignore_label: int = 255
@@ -30,7 +32,10 @@ class Preset:
         return len(self.classes)
 
     def resized(self, **counts):
-        """This dataset with other numbers of images, such as resized(test=500); painted ones have any number."""
+        """This dataset with other numbers of images, such as resized(test=500).
+
+        Painted datasets have as many images as one asks for.
+        """
         return replace(self, counts={**self.counts, **counts})
 
 
@@ -47,10 +52,11 @@ _PUBLISHED = (
         "bedroom_28",
         "LSUN-Bedroom",
         _names(
-            "background, bed, bed footboard, bed headboard, bed side rail, carpet, ceiling, chandelier / ceiling fan blade, "
-            "curtain, cushion, floor, table/nightstand/dresser, table top, picture / mirror, pillow, lamp column, lamp shade, "
-            "wall, window, curtain rod, window frame, chair, picture / mirror frame, plinth, door / door frame, pouf, wardrobe, "
-            "plant, table staff"
+            "background, bed, bed footboard, bed headboard, bed side rail, carpet, ceiling, "
+            "chandelier / ceiling fan blade, curtain, cushion, floor, table/nightstand/dresser, "
+            "table top, picture / mirror, pillow, lamp column, lamp shade, wall, window, "
+            "curtain rod, window frame, chair, picture / mirror frame, plinth, door / door frame, "
+            "pouf, wardrobe, plant, table staff"
         ),
         _counts(40, 40, 20),
         "lsun_bedroom",
@@ -60,9 +66,10 @@ _PUBLISHED = (
         "ffhq_34",
         "FFHQ-256",
         _names(
-            "background, head, cheek, chin, ear, ear helix, ear lobule, eye bottom lid, eyelashes, iris, pupil, sclera, "
-            "tear duct, eye top lid, eyebrow, forehead, frown, hair, sideburns, jaw, moustache, inferior lip, oral commissure, "
-            "superior lip, teeth, neck, nose, ala of nose, nose bridge, nose tip, nostril, philtrum, temple, wrinkles"
+            "background, head, cheek, chin, ear, ear helix, ear lobule, eye bottom lid, eyelashes, "
+            "iris, pupil, sclera, tear duct, eye top lid, eyebrow, forehead, frown, hair, "
+            "sideburns, jaw, moustache, inferior lip, oral commissure, superior lip, teeth, neck, "
+            "nose, ala of nose, nose bridge, nose tip, nostril, philtrum, temple, wrinkles"
         ),
         _counts(20, 20, 20),
         "ffhq",
@@ -71,7 +78,8 @@ _PUBLISHED = (
         "cat_15",
         "LSUN-Cat",
         _names(
-            "background, back, belly, chest, leg, paw, head, ear, eye, mouth, tongue, nose, tail, whiskers, neck"
+            "background, back, belly, chest, leg, paw, head, ear, eye, mouth, tongue, nose, tail, "
+            "whiskers, neck"
         ),
         _counts(30, 30, 20),
         "lsun_cat",
@@ -80,8 +88,8 @@ _PUBLISHED = (
         "horse_21",
         "LSUN-Horse",
         _names(
-            "background, person, back, barrel, bridle, chest, ear, eye, forelock, head, hoof, leg, mane, muzzle, neck, nostril, "
-            "tail, thigh, saddle, shoulder, leg protection"
+            "background, person, back, barrel, bridle, chest, ear, eye, forelock, head, hoof, leg, "
+            "mane, muzzle, neck, nostril, tail, thigh, saddle, shoulder, leg protection"
         ),
         _counts(30, 30, 30),
         "lsun_horse",
@@ -90,8 +98,8 @@ _PUBLISHED = (
         "celeba_19",
         "CelebA",
         _names(  # eye_g and u_lip have no training pixel: its ceiling is 89.5 %
-            "background, cloth, ear_r, eye_g, hair, hat, l_brow, l_ear, l_eye, l_lip, mouth, neck, neck_l, nose, r_brow, r_ear, "
-            "r_eye, skin, u_lip"
+            "background, cloth, ear_r, eye_g, hair, hat, l_brow, l_ear, l_eye, l_lip, mouth, neck, "
+            "neck_l, nose, r_brow, r_ear, r_eye, skin, u_lip"
         ),
         _counts(20, 0, 500),
         "ffhq",
@@ -100,9 +108,9 @@ _PUBLISHED = (
         "ade_bedroom_30",
         "ADE-Bedroom",
         _names(
-            "wall, bed, floor, table, lamp, ceiling, painting, windowpane, pillow, curtain, cushion, door, chair, cabinet, "
-            "chest, mirror, rug, armchair, book, sconce, plant, wardrobe, clock, light, flower, vase, fan, box, shelf, "
-            "television"
+            "wall, bed, floor, table, lamp, ceiling, painting, windowpane, pillow, curtain, "
+            "cushion, door, chair, cabinet, chest, mirror, rug, armchair, book, sconce, plant, "
+            "wardrobe, clock, light, flower, vase, fan, box, shelf, television"
         ),
         _counts(50, 36, 650),
         "lsun_bedroom",  # validation: the 36 training images not trained on
@@ -116,7 +124,8 @@ _MINI = (
         "mini_bedroom",
         "Mini-Bedroom",
         _names(
-            "clutter, wall, floor, ceiling, bed, headboard, pillow, window, curtain, lamp, picture, nightstand, door"
+            "clutter, wall, floor, ceiling, bed, headboard, pillow, window, curtain, lamp, "
+            "picture, nightstand, door"
         ),
         _counts(40, 20, 20),
         "mini",
@@ -166,6 +175,8 @@ _MINI = (
 DATASETS = {preset.name: preset for preset in _PUBLISHED + _MINI}
 MINI = tuple(preset.name for preset in _MINI[:4])
 PAPER = tuple(preset.name for preset in _PUBLISHED[:4])
+
+# ---- backbones ----------------------------------------------------------------------------------
 
 _ADM_256 = dict(
     image_size=256,
@@ -234,17 +245,18 @@ BACKBONES = {
     ),
 }
 
-KS = (
-    0.0,
-    *(2 ** (i / 2) for i in range(-4, 13)),
-)  # 0, 0.25, ... 64: among these a validation split chooses k
+# ---- voting and training ------------------------------------------------------------------------
+
+# 0, 0.25, 0.35, 0.5, ... 64: among these values of k a validation split chooses.
+KS = (0.0, *(2 ** (i / 2) for i in range(-4, 13)))
 
 RECIPES = {
-    # Baranchuk et al.: batches of 64 pixels; from epoch index 4 on a member stops when the loss of a single batch has
-    # not gone below its best for more than 50 consecutive batches
+    # Baranchuk et al.: batches of 64 pixels. From epoch index 4 on, a member stops when the loss of
+    # a single batch has not gone below its best for more than 50 batches in a row.
     "published": dict(batch=64, optimiser="Adam", rate=1e-3, patience=50, patient_from=4),
-    # chosen on validation splits of the mini datasets (02b): a pool of pixels that favours rare classes (a class of m pixels is
-    # drawn m ** 0.5 times as often as one of 1), its 256 principal components, half whitened, one cycle of the learning rate
+    # Chosen on validation splits of the mini datasets: a class-balanced subset ("pool") of pixels,
+    # where a class of m pixels is drawn m ** (1 - balance) times as often as a class of one pixel;
+    # its 256 principal components, half whitened; one cycle of the learning rate.
     "tuned": dict(
         batch=256,
         optimiser="AdamW",

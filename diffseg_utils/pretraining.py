@@ -1,9 +1,12 @@
-"""Training a small unconditional DDPM: guided-diffusion's network and loss, EMA weights, resumable to the step."""
+"""Training a small unconditional DDPM: guided-diffusion's network and loss, and averaged weights.
+
+An interrupted training goes on to the same numbers.
+"""
 
 import io
-import os
 import tarfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,39 +14,51 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
+from .backbone import create, native_bfloat16
 from .data import IMAGES, read_image, to_input
-from .diffusion import create, native_bfloat16
+from .files import atomic
 
-
-def painted_images(n_per_family, families):
-    """uint8 [n, 64, 64, 3]: scenes of the split "pretrain", which no dataset uses; families take turns."""
-    from .scenes import paint
-
-    return np.stack(
-        [paint(family, "pretrain", i)[0] for i in range(n_per_family) for family in families]
-    )
+# ---- images -------------------------------------------------------------------------------------
 
 
 def images_of(sources, size, families, n_per_family):
-    """uint8 [n, size, size, 3]: "painted" scenes of `families`, or the photographs of all `sources` (spaces between them)."""
+    """uint8 [M, size, size, 3] of what one trains on.
+
+    sources: "painted" for scenes of `families`, or folders and archives of photographs, with
+    spaces between them.
+    """
     if sources == "painted":
         return painted_images(n_per_family, list(families))
     return np.concatenate([photographs(source, size) for source in sources.split()])
 
 
-def photographs(source, size=64):
-    """uint8 [n, size, size, 3]: the images of a folder or a tar archive, in plain string order of their names.
+def painted_images(n_per_family, families):
+    """uint8 [M, 64, 64, 3]: scenes of the split "pretrain", which no dataset uses.
 
-    FileNotFoundError: no such source. ValueError names an archive or an image that is not readable or not square.
+    The families take turns.
+    """
+    from .scenes import paint
+
+    images = []
+    for i in range(n_per_family):
+        for family in families:
+            image, _ = paint(family, "pretrain", i)
+            images.append(image)
+    return np.stack(images)
+
+
+def photographs(source, size=64):
+    """uint8 [M, size, size, 3]: the images of a folder or tar archive, in string order of names.
+
+    FileNotFoundError: no such source. ValueError names an archive or an image that is not readable
+    or not square.
     """
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such folder or archive of images")
+    read = _images_of_folder if source.is_dir() else _images_of_archive
     try:
-        images = [
-            _resized(image, size)
-            for image in (_folder(source) if source.is_dir() else _archive(source))
-        ]
+        images = [_resized(image, size) for image in read(source)]
     except tarfile.TarError as error:
         raise ValueError(f"{source}: not a readable archive ({error})") from None
     if not images:
@@ -51,19 +66,40 @@ def photographs(source, size=64):
     return np.stack(images)
 
 
-def _folder(source):
-    for path in sorted(
-        (path for path in source.rglob("*") if path.suffix.lower() in IMAGES), key=str
-    ):
+def _images_of_folder(folder):
+    """Yield the images of a folder and of the folders in it."""
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGES]
+    for path in sorted(paths, key=str):
         yield read_image(path)
 
 
-def _archive(source):
-    with tarfile.open(source) as tar:
-        for member in sorted(
-            (m for m in tar if Path(m.name).suffix.lower() in IMAGES), key=lambda m: m.name
-        ):
-            yield read_image(io.BytesIO(tar.extractfile(member).read()), f"{source}:{member.name}")
+def _images_of_archive(archive):
+    """Yield the images of a tar archive."""
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar if Path(m.name).suffix.lower() in IMAGES]
+        for member in sorted(members, key=lambda m: m.name):
+            content = io.BytesIO(tar.extractfile(member).read())
+            yield read_image(content, f"{archive}:{member.name}")
+
+
+def _resized(image, size):
+    """uint8 [size, size, 3] of a square image uint8 [S, S, 3]."""
+    pixels = to_input(image, size).permute(1, 2, 0).clamp(-1, 1)  # (size, size, 3)
+    return ((pixels + 1) * 127.5).round().byte().numpy()
+
+
+# ---- training -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the weights, together with network and images."""
+
+    batch: int = 16
+    rate: float = 2e-4  # of AdamW, constant after the warm-up
+    warmup: int = 200  # steps in which the rate grows
+    decay: float = 0.9995  # of the exponential moving average (EMA) of the weights, per step
+    seed: int = 0
 
 
 def pretrain(
@@ -72,110 +108,148 @@ def pretrain(
     n_images,
     state,
     start=None,
+    settings=None,
+    *,
     keep=(),
     minutes=None,
-    batch=16,
-    rate=2e-4,
-    decay=0.9995,
-    warmup=200,
-    seed=0,
     device="cpu",
     save_every=300.0,
     log_every=100,
     report=None,
 ):
-    """Train a U-Net with `flags` on `images` (uint8 [M, S, S, 3]) until it has seen `n_images`; returns (EMA weights, log).
+    """Train a U-Net on `images` until it has seen `n_images`; returns (EMA weights, log).
 
-    Everything random depends on (seed, step) alone and `state` (a file) keeps weights, EMA, optimiser and log, so a
-    training that was interrupted goes on to the same numbers, and one that has ended can be made longer: after `warmup`
-    steps the rate is constant. start: weights to begin with. keep: numbers of images at which the EMA is also written,
-    as <state>_<images>.safetensors. minutes: end earlier after so long. AdamW; bf16 autocast where the device computes in it.
+    flags: of guided-diffusion. images: uint8 [M, S, S, 3]. start: weights to begin with. settings:
+    Settings. log: a DataFrame with images, loss and seconds, a row every `log_every` steps.
+
+    Everything random depends on the seed and the step alone, and the file `state` keeps weights,
+    EMA, optimiser and log, saved every `save_every` seconds. So an interrupted training goes on to
+    the same numbers, and a finished one can be made longer.
+
+    keep: numbers of images at which the EMA is also written to <state>_<images>.safetensors.
+    minutes: stop earlier after so long. report(images, loss) is called at every row of the log.
     """
-    torch.manual_seed(seed)
-    model, diffusion = create(flags)
-    if start:
-        model.load_state_dict(start)
-    half = native_bfloat16(device)
-    model.to(device, memory_format=torch.channels_last if half else torch.contiguous_format).train()
-    ema = {name: p.detach().clone() for name, p in model.state_dict().items()}
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
-    step, log = 0, []
+    settings = settings or Settings()
+    training = _Pretraining(flags, start, settings, device)
     if Path(state).exists():
-        saved = torch.load(state, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        ema, step, log = saved["ema"], saved["step"], saved["log"]
-    losses, n_steps, seconds = [], n_images // batch, log[-1][2] if log else 0.0
+        training.restore(state)
+    n_steps = n_images // settings.batch
+    kept_steps = {seen // settings.batch for seen in keep}
+    seconds_before = training.log[-1][2] if training.log else 0.0
     began = last_save = time.monotonic()
-    while step < n_steps:
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / warmup)
-        x, t, noise = (
-            tensor.to(device)
-            for tensor in _batch(images, batch, step, seed, diffusion.num_timesteps)
+    losses = []  # since the last row of the log
+    while training.step < n_steps:
+        losses.append(training.update(images))
+        seen = training.step * settings.batch
+        if training.step in kept_steps:
+            save_weights(training.ema, f"{Path(state).with_suffix('')}_{seen}.safetensors")
+        last = training.step == n_steps
+        if training.step % log_every and not last:
+            continue
+        now = time.monotonic()
+        loss = float(np.mean(losses))
+        training.log.append([seen, loss, seconds_before + now - began])
+        losses = []
+        if report:
+            report(seen, loss)
+        out_of_time = minutes is not None and now - began > 60 * minutes
+        if last or out_of_time or now - last_save > save_every:
+            training.save(state)
+            last_save = now
+        if out_of_time:
+            break
+    return training.ema, pd.DataFrame(training.log, columns=["images", "loss", "seconds"])
+
+
+class _Pretraining:
+    """A U-Net in training: its weights, their EMA, the optimiser, the step and the log."""
+
+    def __init__(self, flags, start, settings, device):
+        torch.manual_seed(settings.seed)
+        self.settings, self.device = settings, torch.device(device)
+        self.model, self.diffusion = create(flags)
+        if start:
+            self.model.load_state_dict(start)
+        self.half = native_bfloat16(device)
+        memory = torch.channels_last if self.half else torch.contiguous_format
+        self.model.to(device, memory_format=memory).train()
+        self.ema = {name: p.detach().clone() for name, p in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.rate, weight_decay=0.0, fused=True
         )
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
-            loss = diffusion.training_losses(model, x, t, noise=noise)["loss"].mean()
-        optimiser.zero_grad(set_to_none=True)
+        self.step = 0
+        self.log = []  # [images, loss, seconds]
+
+    def update(self, images):
+        """One step on the next batch of `images` [M, S, S, 3]; returns its loss, a float."""
+        s = self.settings
+        for group in self.optimiser.param_groups:
+            group["lr"] = s.rate * min(1, (self.step + 1) / s.warmup)
+        batch = _batch(images, s.batch, self.step, s.seed, self.diffusion.num_timesteps)
+        x, t, noise = (tensor.to(self.device) for tensor in batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            losses = self.diffusion.training_losses(self.model, x, t, noise=noise)
+            loss = losses["loss"].mean()
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
-        step += 1
-        with torch.no_grad():
-            share = 1 - min(decay, (1 + step) / (10 + step))
-            for name, p in model.state_dict().items():
-                ema[name].lerp_(p, share)
-        losses.append(loss.item())
-        if any(step == seen // batch for seen in keep):
-            save_weights(ema, f"{Path(state).with_suffix('')}_{step * batch}.safetensors")
-        if step % log_every == 0 or step == n_steps:
-            now = time.monotonic()
-            log.append([step * batch, float(np.mean(losses)), seconds + now - began])
-            losses = []
-            if report:
-                report(*log[-1][:2])
-            over = step == n_steps or (minutes is not None and now - began > 60 * minutes)
-            if over or now - last_save > save_every:
-                _save_state(state, model, ema, optimiser, step, log)
-                last_save = now
-            if over:
-                break
-    return ema, pd.DataFrame(log, columns=["images", "loss", "seconds"])
+        self.optimiser.step()
+        self.step += 1
+        self._average()
+        return loss.item()
 
+    @torch.no_grad()
+    def _average(self):
+        """Move the EMA towards the weights; faster in the first steps, as their average."""
+        decay = min(self.settings.decay, (1 + self.step) / (10 + self.step))
+        for name, p in self.model.state_dict().items():
+            self.ema[name].lerp_(p, 1 - decay)
 
-def save_weights(weights, path):
-    """Write `weights` as float16 safetensors."""
-    save_file({name: w.half().contiguous().cpu() for name, w in weights.items()}, f"{path}.tmp")
-    os.replace(f"{path}.tmp", path)
+    def save(self, path):
+        """Write everything that an interrupted training needs to go on."""
+        state = {
+            "model": self.model.state_dict(),
+            "ema": self.ema,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "log": self.log,
+        }
+        with atomic(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, path):
+        """Go on from a file that `save` wrote."""
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.ema = saved["ema"]
+        self.step = saved["step"]
+        self.log = saved["log"]
 
 
 def _batch(images, batch, step, seed, n_timesteps):
-    """(x in [-1, 1], t, noise) of one step: a shuffled pass over the images, half of them mirrored."""
+    """(x [b, 3, S, S] in [-1, 1], t [b], noise [b, 3, S, S]) of one step.
+
+    Shuffled passes over the images, half of which are mirrored. ValueError for fewer images than
+    one batch.
+    """
     if len(images) < batch:
         raise ValueError(f"{len(images)} images are fewer than one batch of {batch}")
-    epoch, place = divmod(step * batch, len(images) - len(images) % batch)
-    order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))[place : place + batch]
+    per_epoch = len(images) - len(images) % batch  # images; what fills no batch is left out
+    epoch, place = divmod(step * batch, per_epoch)
+    shuffled = np.random.default_rng([seed, 0, epoch]).permutation(len(images))
+    chosen = shuffled[place : place + batch]
     rng = np.random.default_rng([seed, 1, step])
-    x = images[order].astype(np.float32) / 127.5 - 1
+    x = images[chosen].astype(np.float32) / 127.5 - 1  # (b, S, S, 3)
     mirrored = rng.random(batch) < 0.5
     x[mirrored] = x[mirrored, :, ::-1]
-    t = torch.from_numpy(rng.integers(0, n_timesteps, batch))
     x = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
-    return x, t, torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+    t = torch.from_numpy(rng.integers(0, n_timesteps, batch))
+    noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+    return x, t, noise
 
 
-def _resized(image, size):
-    """uint8 [size, size, 3] of a square image."""
-    return (
-        ((to_input(image, size).permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
-    )
-
-
-def _save_state(path, model, ema, optimiser, step, log):
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        dict(
-            model=model.state_dict(), ema=ema, optimiser=optimiser.state_dict(), step=step, log=log
-        ),
-        f"{path}.tmp",
-    )
-    os.replace(f"{path}.tmp", path)
+def save_weights(weights, path):
+    """Write weights, {name: tensor}, to a .safetensors file in float16."""
+    halves = {name: w.half().contiguous().cpu() for name, w in weights.items()}
+    with atomic(path) as temporary:
+        save_file(halves, temporary)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from diffseg_utils.__main__ import main
-from diffseg_utils.diffusion import create, load_backbone
+from diffseg_utils.backbone import create, load_backbone
 
 PUBLISHED_SMALL = Path(__file__).parent / "fixtures" / "published_small"
 BESIDE = (

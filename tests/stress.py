@@ -4,7 +4,6 @@ Slurm has to be running on this machine, and `pip install .[cluster]` done; what
 """
 
 import hashlib
-import os
 import random
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from test_crashes import (  # noqa: F401 (project is a fixture)
     drive,
+    environment,
     nothing_left,
     ours,
     project,
@@ -51,7 +51,7 @@ def start(folder, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "diffseg_utils", "run", "mini_smoke", *arguments],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)},
+        env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -164,12 +164,13 @@ def dask(project, tmp_path):  # noqa: F811
     started = []
 
     def spawn(*arguments):
-        log = open(tmp_path / f"dask{len(started)}.log", "w")  # noqa: SIM115
         command = [sys.executable, "-m", "dask", *arguments]
-        started.append(subprocess.Popen(command, cwd=project, stdout=log, stderr=log))
-        return started[-1]
+        with open(tmp_path / f"dask{len(started)}.log", "w") as log:
+            output = {"stdout": log, "stderr": log}
+            process = subprocess.Popen(command, cwd=project, env=environment(project), **output)
+        started.append(process)
+        return process
 
-    address = tmp_path / "scheduler.json"
     spawn("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
     log = tmp_path / "dask0.log"
     wait_until(lambda: "Scheduler at:" in log.read_text(), 30, "no scheduler")

@@ -82,6 +82,12 @@ def project(tmp_path_factory):
     return folder
 
 
+def environment(project):
+    """That of a process which uses the project's own package, on one thread."""
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
+    return os.environ | settings
+
+
 @pytest.fixture
 def drive(project):
     """drive(): a driver that has begun to make mini_smoke anew; ended, if need be, after the test."""
@@ -92,16 +98,9 @@ def drive(project):
     started = []
 
     def start(*arguments):
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "diffseg_utils", "run", "mini_smoke", *arguments],
-                cwd=project,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+        command = [sys.executable, "-m", "diffseg_utils", "run", "mini_smoke", *arguments]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        started.append(subprocess.Popen(command, cwd=project, env=environment(project), **output))
         return started[-1]
 
     yield start

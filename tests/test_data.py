@@ -1,4 +1,4 @@
-"""Reading images and labels: order, counts, the rule of tiny regions, and one clear sentence for every bad input."""
+"""Reading images and labels: order, counts, tiny regions, and one sentence for bad input."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def picture(index, size=8):
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder with the dataset toy: four training images, of which three are used, and two test images."""
+    """A folder with the dataset toy: four training images (three are used), two test images."""
     for split, names in (("real/train", ("10", "2", "1", "a")), ("real/test", ("x", "y"))):
         folder = tmp_path / "datasets" / "toy" / split
         folder.mkdir(parents=True)
@@ -57,7 +57,7 @@ def refusal(error, root, preset=TOY, split="train"):
     return str(caught.value)
 
 
-# ---- good input -------------------------------------------------------------------------------------------------------
+# ---- good input ---------------------------------------------------------------------------------
 
 
 def test_the_first_images_in_string_order(root):
@@ -185,7 +185,7 @@ def test_identity_changes_with_a_name(root, train_folder):
     assert identity(pictures(root)) != before
 
 
-# ---- bad input --------------------------------------------------------------------------------------------------------
+# ---- bad input ----------------------------------------------------------------------------------
 
 
 def test_an_image_that_is_not_square(root, train_folder):
@@ -261,7 +261,7 @@ def test_an_unknown_split(root):
     )
 
 
-# ---- the datasets -----------------------------------------------------------------------------------------------------
+# ---- the datasets -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MINI)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from diffseg_utils import evidence
+from diffseg_utils.backbone import load_backbone, shared_noise
 from diffseg_utils.boundaries import boundary_confusion, trimap
 from diffseg_utils.calibration import brier, histogram
 from diffseg_utils.data import samples, to_input
-from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.evidence import (
     CHANGES,
     DISPUTES,

@@ -4,17 +4,19 @@ import json
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import oracle
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from diffseg_utils.classifiers import train
+from diffseg_utils.backbone import load_backbone, shared_noise
 from diffseg_utils.data import batches, labels_of, samples
-from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.features import FeatureMaps, extract
+from diffseg_utils.files import sha256
 from diffseg_utils.presets import DATASETS
+from diffseg_utils.training import train
 from diffseg_utils.voting import vote
 
 SIZES = (5, 8, 16, 20, 32, 50)  # below, equal to and above the 8, 16 and 32 cells of the maps
@@ -39,7 +41,7 @@ def extracted(tiny, images):
     return extract(tiny, images, shared_noise(32))
 
 
-# ---- reading ----------------------------------------------------------------------------------------------------------
+# ---- reading ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -72,7 +74,75 @@ def test_sizes_are_derived():
     assert maps.nbytes == 2 * 3 * (64 * 5 + 256 * 5 + 1024)
 
 
-# ---- extracting -------------------------------------------------------------------------------------------------------
+# ---- choosing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "images, places",
+    [
+        (1, [1]),
+        (-1, [2]),
+        (np.int64(0), [0]),
+        (slice(1, 3), [1, 2]),
+        (slice(None, None, 2), [0, 2]),
+        (torch.tensor([2, 0, 2]), [2, 0, 2]),
+        ([1, 0], [1, 0]),
+        (torch.tensor([True, False, True]), [0, 2]),
+        (np.array([False, False, True]), [2]),
+    ],
+)
+def test_images_are_chosen_and_their_axis_stays(images, places):
+    maps = random_maps(torch.float16)
+    chosen = maps[images]
+    assert chosen.n_images == len(places)
+    for found, m in zip(chosen.maps, maps.maps, strict=True):
+        assert torch.equal(found, torch.stack([m[i] for i in places]))
+
+
+def test_a_number_or_a_slice_of_images_is_a_view():
+    maps = random_maps()
+    assert maps[1].maps[0].data_ptr() == maps.maps[0][1].data_ptr()
+    assert maps[1:].maps[0].data_ptr() == maps.maps[0][1].data_ptr()
+
+
+def test_images_that_do_not_exist():
+    for image in (3, -4):
+        with pytest.raises(IndexError):
+            random_maps()[image]
+
+
+def test_a_loop_visits_every_image_once():
+    maps = random_maps()
+    one_by_one = list(maps)
+    assert [one.n_images for one in one_by_one] == [1, 1, 1]
+    assert torch.equal(torch.cat([one.maps[0] for one in one_by_one]), maps.maps[0])
+
+
+def test_maps_are_picked_in_the_order_asked_for():
+    maps = random_maps()
+    picked = maps.pick([3, 0])
+    assert (picked.n_images, picked.n_features) == (3, 6)
+    assert picked.maps[0] is maps.maps[3] and picked.maps[1] is maps.maps[0]
+    assert maps.pick(range(4)).n_features == maps.n_features
+
+
+def test_joined_maps_hold_the_images_of_both():
+    maps = random_maps()
+    assert_close(maps[:1].join(maps[1:]).maps, maps.maps, atol=0, rtol=0)
+    assert maps.join(maps[:2]).n_images == 5
+    with pytest.raises(ValueError, match="shorter"):
+        maps.join(maps.pick([0]))
+
+
+def test_maps_change_their_dtype_or_stay():
+    maps = random_maps(torch.float16)
+    assert maps.to("cpu").maps[0] is maps.maps[0]
+    full = maps.to("cpu", torch.float32)
+    assert_close(full.maps, [m.float() for m in maps.maps], atol=0, rtol=0)
+    assert full.nbytes == 2 * maps.nbytes and maps.maps[0].dtype == torch.float16
+
+
+# ---- extracting ---------------------------------------------------------------------------------
 
 
 def test_extract_equals_the_oracle_with_shared_noise(tiny, images, extracted):
@@ -182,7 +252,7 @@ def test_bfloat16_leaves_99_of_100_labels_of_photographs(beside, name):
     assert 0.99 <= same < 1, f"{name}: {same:.2%} of the labels are the same"
 
 
-# ---- errors -----------------------------------------------------------------------------------------------------------
+# ---- errors -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -246,7 +316,7 @@ def test_non_finite_features_name_their_place(tiny, images):
         extract(broken, images, shared_noise(32), batch=2)
 
 
-# ---- on disk ----------------------------------------------------------------------------------------------------------
+# ---- on disk ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -303,6 +373,14 @@ def test_damaged_files_are_refused(tmp_path, damage, error, message):
     damage(folder)
     with pytest.raises(error, match=message):
         FeatureMaps.load(folder)
+
+
+def test_checksums_are_those_of_files_written_in_several_batches(tiny, images, tmp_path):
+    extract(tiny, images.split(1), shared_noise(32), store=tmp_path / "features")
+    meta = json.loads((tmp_path / "features" / "meta.json").read_text())
+    assert len(meta["maps"]) == len(tiny.steps) * len(tiny.blocks)
+    for entry in meta["maps"]:
+        assert entry["sha256"] == sha256(tmp_path / "features" / entry["file"])
 
 
 def test_what_a_folder_says_of_itself(tmp_path):

@@ -13,9 +13,9 @@ import torch
 from conftest import PUBLISHED_SMALL
 from torch.testing import assert_close
 
+from diffseg_utils.backbone import load_backbone, shared_noise
 from diffseg_utils.classifiers import PixelEnsemble, published_widths
 from diffseg_utils.data import ignore_tiny_regions, to_input
-from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.features import extract
 from diffseg_utils.metrics import confusion, iou, mean_iou
 from diffseg_utils.voting import image_uncertainty, majority, vote

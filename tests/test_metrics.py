@@ -1,4 +1,4 @@
-"""Scores: worked by hand, and against the published procedure written with plain loops over pixels."""
+"""Scores: worked by hand, and against plain loops over pixels, as in the published procedure."""
 
 import itertools
 import math
@@ -28,7 +28,9 @@ IGNORE = st.sampled_from([None, 0, 1, 255, -1])
 
 @st.composite
 def images(draw, n_images=1):
-    """(prediction, truth, n_classes): [B, P] each; some classes absent, some truths 255, -1 or another stray id."""
+    """(prediction, truth, n_classes): [B, P] each; some classes absent, some truths 255, -1 or
+    another stray id.
+    """
     n_classes, shape = draw(st.integers(1, 5)), (n_images, draw(st.integers(1, 12)))
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     present = rng.choice(n_classes, draw(st.integers(1, n_classes)), replace=False)
@@ -37,7 +39,9 @@ def images(draw, n_images=1):
 
 
 def plain_ious(prediction, truth, n_classes, ignore, protocol):
-    """{class: IoU} of the scored classes, one pixel and one class at a time. "published" as that code goes about it."""
+    """{class: IoU} of the scored classes, one pixel and one class at a time. "published" as that
+    code goes about it.
+    """
     pixels = [(int(p), int(t)) for p, t in zip(np.ravel(prediction), np.ravel(truth))]
     if protocol == "masked":
         pixels = [(p, t) for p, t in pixels if t in range(n_classes) and t != ignore]
@@ -54,7 +58,7 @@ def plain_ious(prediction, truth, n_classes, ignore, protocol):
 HAND = confusion([[0, 0], [1, 1]], [[0, 1], [1, 255]], 3)
 
 
-# --- confusion --------------------------------------------------------------------------------------------------------
+# --- confusion -----------------------------------------------------------------------------------
 
 
 def test_confusion_by_hand():
@@ -108,11 +112,12 @@ def test_errors_of_confusion():
         confusion(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 2)
 
 
-# --- intersection over union ------------------------------------------------------------------------------------------
+# --- intersection over union ---------------------------------------------------------------------
 
 
 def test_published_by_hand():
-    # class 1: I = 1; its union has the two true pixels and the one predicted where the truth is ignored
+    # class 1: I = 1; its union has the two true pixels and the one predicted where the truth is
+    # ignored
     assert iou(HAND, 255) == pytest.approx([1 / 2, 1 / 3, 0])  # class 2 is nowhere and scores 0
     assert mean_iou(HAND, 255) == pytest.approx(100 * (1 / 2 + 1 / 3) / 3)
     assert type(mean_iou(HAND, 255)) is float
@@ -199,11 +204,13 @@ def test_errors_of_iou():
             function(HAND[0])
 
 
-# --- bootstrap --------------------------------------------------------------------------------------------------------
+# --- bootstrap -----------------------------------------------------------------------------------
 
 
 def two_rules(n_images, n_classes=3, seed=0):
-    """Confusions of two rules on the same images, the first one right more often; some truths are ignored."""
+    """Confusions of two rules on the same images, the first one right more often; some truths are
+    ignored.
+    """
     rng = np.random.default_rng(seed)
     truth = rng.choice([*range(n_classes), 255], (n_images, 40))
     guess = [rng.integers(n_classes, size=truth.shape) for _ in range(2)]
@@ -220,8 +227,9 @@ def test_bootstrap_of_two_images_by_hand(protocol, ignore):
     gap = lambda i, j: (
         mean_iou(a[i] + a[j], ignore, protocol) - mean_iou(b[i] + b[j], ignore, protocol)
     )
-    # the resamples are 00, 01, 10, 11: a quarter of them on either side, so the 95 % percentiles are the two extremes.
-    # Two images: Student's t with one degree of freedom, 12.706 in place of 1.960, and sqrt(2 / 1)
+    # the resamples are 00, 01, 10, 11: a quarter of them on either side, so the 95 % percentiles
+    # are the two extremes. Two images: Student's t with one degree of freedom, 12.706 in place of
+    # 1.960, and sqrt(2 / 1)
     whole, stretch = gap(0, 1), 12.7062 / 1.95996 * math.sqrt(2)
     found = paired_bootstrap(a, b, ignore, protocol)
     assert found["difference"] == pytest.approx(whole)
@@ -240,7 +248,8 @@ def test_bootstrap_of_three_images_equals_all_27_resamples():
         for i in itertools.product(range(3), repeat=3)
     ]
     found, whole = paired_bootstrap(a, b, 255), mean_iou(a.sum(0), 255) - mean_iou(b.sum(0), 255)
-    # the extremes come up in at least 1 of 27 resamples, more than the 2.5 % outside; t of two degrees of freedom: 4.303
+    # the extremes come up in at least 1 of 27 resamples, more than the 2.5 % outside; t of two
+    # degrees of freedom: 4.303
     wanted = [
         whole + 4.30265 / 1.95996 * math.sqrt(3 / 2) * (edge(every) - whole) for edge in (min, max)
     ]
@@ -258,7 +267,8 @@ def test_one_image_has_no_interval():
 def test_bootstrap_of_many_images_is_near_the_normal_interval():
     a, b = two_rules(100)
     found = paired_bootstrap(a, b, 255)
-    # all classes are common here, so a mean over images is nearly normal: the jackknife gives its standard error
+    # all classes are common here, so a mean over images is nearly normal: the jackknife gives its
+    # standard error
     left = [mean_iou(a.sum(0) - x, 255) - mean_iou(b.sum(0) - y, 255) for x, y in zip(a, b)]
     error = math.sqrt(99 / 100 * sum((d - sum(left) / 100) ** 2 for d in left))
     assert found["low"] == pytest.approx(found["difference"] - 1.984 * error, abs=0.1 * error)
@@ -268,7 +278,8 @@ def test_bootstrap_of_many_images_is_near_the_normal_interval():
 def test_bootstrap_is_paired():
     a, _ = two_rules(10)
     assert paired_bootstrap(a, a) == {"difference": 0, "low": 0, "high": 0}
-    # images of unlike difficulty, and b misses one pixel more in each: unpaired draws would swing by many points
+    # images of unlike difficulty, and b misses one pixel more in each: unpaired draws would swing
+    # by many points
     easy_to_hard = np.array([[[90 - 5 * i, 10 + 5 * i], [0, 100], [0, 0]] for i in range(10)])
     worse = easy_to_hard + np.array([[-1, 1], [0, 0], [0, 0]])
     found = paired_bootstrap(easy_to_hard, worse)
@@ -284,7 +295,8 @@ def test_the_random_seed_decides():
 def test_trainings_are_resampled_too():
     alone = two_rules(20)
     same = [np.stack([x] * 4) for x in alone]
-    # four copies of one training: no spread between trainings, so the interval is that of the images
+    # four copies of one training: no spread between trainings, so the interval is that of the
+    # images
     assert paired_bootstrap(*same, 255) == pytest.approx(paired_bootstrap(*alone, 255), abs=1e-9)
 
     def level(points):  # every image the same, [S, B, 3, 2]: IoU of class 0 is 50 % + points
@@ -294,8 +306,8 @@ def test_trainings_are_resampled_too():
         return counts
 
     found = paired_bootstrap(level([1, 3]), level([0, 0]))
-    # class 1 is only predicted, IoU 0: half a point of mIoU a pixel. Two trainings differ, images do not: their four
-    # resamples have the extremes 0.5 and 1.5, stretched as two images are
+    # class 1 is only predicted, IoU 0: half a point of mIoU a pixel. Two trainings differ, images
+    # do not: their four resamples have the extremes 0.5 and 1.5, stretched as two images are
     assert found["difference"] == pytest.approx(1)
     assert [found["low"], found["high"]] == pytest.approx(
         [1 - 0.5 * 9.1682, 1 + 0.5 * 9.1682], rel=1e-4
@@ -349,7 +361,7 @@ def test_errors_of_the_paired_tests():
             compare(a, b, protocol="strict")
 
 
-# --- diversity and change ---------------------------------------------------------------------------------------------
+# --- diversity and change ------------------------------------------------------------------------
 
 
 def test_pairwise_disagreement_by_hand():

@@ -65,7 +65,7 @@ def test_environment_yml_installs_the_lock_and_this_package_and_gives_reasons():
             ],
         ),
         ("papermill", ["runs.launch", "runs.places", "__main__"]),
-        ("sklearn", ["classifiers", "evidence"]),
+        ("sklearn", ["classifiers", "training", "evidence"]),
     ],
 )
 def test_light_modules_do_not_load(heavy, modules):

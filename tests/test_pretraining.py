@@ -1,4 +1,6 @@
-"""Training a denoiser: it goes on after an interruption as if nothing had happened, and what it writes can be loaded."""
+"""Training a denoiser: it goes on after an interruption as if nothing had happened, and what it
+writes can be loaded.
+"""
 
 import json
 import tarfile
@@ -10,8 +12,15 @@ from PIL import Image
 from torch.testing import assert_close
 
 from diffseg_utils import pretraining
-from diffseg_utils.diffusion import load_backbone, native_bfloat16, weights_of
-from diffseg_utils.pretraining import images_of, painted_images, photographs, pretrain, save_weights
+from diffseg_utils.backbone import load_backbone, native_bfloat16, weights_of
+from diffseg_utils.pretraining import (
+    Settings,
+    images_of,
+    painted_images,
+    photographs,
+    pretrain,
+    save_weights,
+)
 from diffseg_utils.scenes import paint
 
 FLAGS = dict(
@@ -33,12 +42,11 @@ def images():
 
 @pytest.fixture
 def short(images, tmp_path):
-    """short(**knobs): three steps of four images."""
+    """short(**settings): three steps of four images."""
 
-    def short(state=tmp_path / "state.pt", **knobs):
-        return pretrain(
-            FLAGS, images, 12, state, **{"batch": 4, "log_every": 1, "save_every": -1, **knobs}
-        )
+    def short(state=tmp_path / "state.pt", **settings):
+        settings = Settings(batch=4, **settings)
+        return pretrain(FLAGS, images, 12, state, None, settings, log_every=1, save_every=-1)
 
     return short
 
@@ -97,9 +105,8 @@ def test_half_precision_only_where_the_processor_has_it(short, monkeypatch, know
 
 def test_it_learns(images, tmp_path):
     flat = np.broadcast_to(np.uint8(200), (8, 8, 8, 3))
-    _, log = pretrain(
-        FLAGS, flat, 4 * 60, tmp_path / "state.pt", batch=4, rate=2e-3, warmup=5, log_every=10
-    )
+    settings = Settings(batch=4, rate=2e-3, warmup=5)
+    _, log = pretrain(FLAGS, flat, 4 * 60, tmp_path / "state.pt", None, settings, log_every=10)
     assert log.loss.iloc[-1] < 0.5 * log.loss.iloc[0]
 
 

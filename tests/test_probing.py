@@ -1,4 +1,6 @@
-"""How useful a denoiser is: nobody is asked about an image it learnt from, and no test image takes part."""
+"""How useful a denoiser is: nobody is asked about an image it learnt from, and no test image
+takes part.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from PIL import Image
 
 from diffseg_utils import probing
-from diffseg_utils.diffusion import load_backbone
+from diffseg_utils.backbone import load_backbone
 from diffseg_utils.metrics import mean_iou, paired_bootstrap
 from diffseg_utils.presets import DATASETS
 
@@ -88,7 +90,9 @@ def test_every_map_is_asked_alone(smoke, monkeypatch):
 
 
 def test_spread_is_that_of_redrawn_images():
-    """Half of 40 images all right, half all wrong: pixel counts are equal, so the mIoU is p / (2 - p) of two classes."""
+    """Half of 40 images all right, half all wrong: pixel counts are equal, so the mIoU is p / (2
+    - p) of two classes.
+    """
     right, wrong = np.array([[8, 0], [0, 8], [0, 0]]), np.array([[0, 8], [8, 0], [0, 0]])
     images = np.stack([right, wrong] * 20)
     p = np.random.default_rng(1).binomial(40, 0.5, 20_000) / 40

@@ -1,4 +1,6 @@
-"""The vote: worked by hand, against plain loops over one pixel, at its limits, and under symmetries."""
+"""The vote: worked by hand, against plain loops over one pixel, at its limits, and under
+symmetries.
+"""
 
 import math
 import re
@@ -49,7 +51,7 @@ def members(*rows):
     return torch.tensor(rows)[..., None]
 
 
-# --- plain loops over one pixel, from the paper's equations -----------------------------------------------------------
+# --- plain loops over one pixel, from the paper's equations --------------------------------------
 
 
 def plain_entropy(q):
@@ -86,7 +88,9 @@ def plain_majority(pixel):
 
 
 def each_pixel(function, probs):
-    """function of the nested list [N][C] of every pixel, results stacked along the last dimension, float64."""
+    """function of the nested list [N][C] of every pixel, results stacked along the last
+    dimension, float64.
+    """
     pixels = [function(probs[..., p].tolist()) for p in range(probs.shape[-1])]
     return torch.tensor(pixels, dtype=torch.float64).movedim(0, -1)
 
@@ -97,7 +101,7 @@ def close(got, wanted, tolerance=2e-6):
     )
 
 
-# --- by hand ----------------------------------------------------------------------------------------------------------
+# --- by hand -------------------------------------------------------------------------------------
 
 
 def test_entropy_by_hand():
@@ -137,7 +141,8 @@ def test_pool_by_hand():
     # a zero under r = 1/2 does not veto: ((1 + sqrt .5) / 2)^2 : (sqrt .5 / 2)^2
     p = torch.tensor([(1 + math.sqrt(0.5)) ** 2, 0.5])
     close(pool(members([1.0, 0], [0.5, 0.5]), r=0.5)[:, 0], p / p.sum())
-    # [.8 .2] sharpened to [16/17 1/17] before the weights: H = .2237 against log 2, so with k = 1 w = .6152 and .3848
+    # [.8 .2] sharpened to [16/17 1/17] before the weights: H = .2237 against log 2, so with k = 1
+    # w = .6152 and .3848
     close(pool(members([0.8, 0.2], [0.5, 0.5]), k=1, temperature=0.5)[0], [0.77142], 1e-4)
 
 
@@ -182,13 +187,14 @@ def test_labels_and_shapes():
         assert vote(probs, name).shape == (5, 6) and vote(probs, name).dtype == torch.int64
         close(rule(probs[..., 0, 0]), rule(probs)[..., 0, 0])  # no pixel dimension at all
         assert rule(probs.double()).dtype == torch.float64
+    assert [rule.name for rule in RULES.values()] == list(RULES)
     assert RULES["entropy_weighted"](probs, k=2.0).equal(entropy_weighted(probs, 2.0))
     assert vote(probs, pool, k=1, r=0).equal(
         pool(probs, k=1, r=0).argmax(0)
     )  # a function of the caller's choice
 
 
-# --- against plain loops ----------------------------------------------------------------------------------------------
+# --- against plain loops -------------------------------------------------------------------------
 
 
 @property_test
@@ -246,7 +252,8 @@ def test_equal_members_disagree_by_nothing():
 
 
 def test_uncertainty_of_an_image_is_the_mean_of_its_most_disputed_tenth():
-    # two certain members; in pixel j the second gives p_j to the other class: disagreement grows with p_j
+    # two certain members; in pixel j the second gives p_j to the other class: disagreement grows
+    # with p_j
     p = torch.linspace(0, 1, 29)[torch.randperm(29, generator=torch.Generator().manual_seed(1))]
     probs = torch.stack([torch.stack([torch.ones(29), torch.zeros(29)]), torch.stack([1 - p, p])])
     top_two = [
@@ -261,7 +268,7 @@ def test_uncertainty_of_an_image_is_the_mean_of_its_most_disputed_tenth():
     )
 
 
-# --- limits -----------------------------------------------------------------------------------------------------------
+# --- limits --------------------------------------------------------------------------------------
 
 
 @property_test
@@ -337,7 +344,8 @@ def test_a_zero_is_a_veto_in_the_geometric_mean():
     assert geometric_mean(members([0, 0.9, 0.1], [0.98, 0.01, 0.01]))[0] == 0
     one_of_many = torch.tensor([[0.98, 0.02]] * 63 + [[0.0, 1.0]])
     assert geometric_mean(one_of_many).tolist() == [0, 1]
-    # nobody survives: the class with the fewest vetoes, and equally many share as their other members say
+    # nobody survives: the class with the fewest vetoes, and equally many share as their other
+    # members say
     close(geometric_mean(members([1.0, 0, 0], [0, 1, 0], [0, 0.5, 0.5]))[:, 0], [0, 1, 0])
     close(geometric_mean(members([1.0, 0, 0], [0, 1, 0]))[:, 0], [0.5, 0.5, 0])
     close(
@@ -370,7 +378,7 @@ def test_a_single_class_is_certain():
     )
 
 
-# --- symmetries -------------------------------------------------------------------------------------------------------
+# --- symmetries ----------------------------------------------------------------------------------
 
 ANY = {
     **RULES,
@@ -395,7 +403,8 @@ def test_every_rule_is_a_distribution_and_knows_no_order(rule, probs, random):
     members = random.sample(range(len(probs)), len(probs))
     close(rule(probs[members]), p, 2e-4)
 
-    # renaming classes renames the result; without ties inside a member or between entropies, which order breaks
+    # renaming classes renames the result; without ties inside a member or between entropies,
+    # which order breaks
     classes = random.sample(range(probs.shape[1]), probs.shape[1])
     untied = torch.softmax(
         probs.double() + torch.arange(probs[:, :, 0].numel()).reshape(*probs.shape[:2], 1) / 97, 1
@@ -415,7 +424,7 @@ def test_weights_fall_with_entropy_and_sum_to_one(probs):
     assert probs.equal(before)
 
 
-# --- errors -----------------------------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 PROBS = torch.full((2, 3, 4), 1 / 3)
 
@@ -487,6 +496,15 @@ def test_bad_top(top):
 def test_bad_probs(call, probs):
     with pytest.raises(ValueError, match=re.escape(f"not {probs.dtype} {list(probs.shape)}")):
         call(probs)
+
+
+def test_a_new_rule_is_a_function_with_a_name_and_a_label(monkeypatch):
+    median = voting.Rule("median", "median of members", lambda probs, q=0.5: probs.quantile(q, 0))
+    assert vote(PROBS, median).equal(PROBS.quantile(0.5, 0).argmax(0))
+    monkeypatch.setitem(RULES, "median", median)
+    assert vote(PROBS, "median", q=0.2).equal(PROBS.quantile(0.2, 0).argmax(0))
+    with pytest.raises(ValueError, match="takes no k; it takes probs, q"):
+        vote(PROBS, "median", k=1)
 
 
 def test_bad_rules_and_keywords():

@@ -9,13 +9,12 @@ from collections import Counter
 import psutil
 import torch
 
-from ..applying import anatomy
-from ..classifiers import train
+from ..backbone import anatomy, checkpoint_path, load_backbone, shared_noise
 from ..data import batches, labels_of, samples
-from ..diffusion import checkpoint_path, load_backbone, shared_noise
 from ..features import FeatureMaps, extract
-from ..fetch import fetch_folder, fetch_weights
+from ..official.download import fetch_folder, fetch_weights
 from ..presets import DATA_URLS, RECIPES
+from ..training import train
 from .preflight import widened
 
 DATA_BYTES = 2 * 47e6  # the archive of images and labels, and what is unpacked of it

@@ -51,7 +51,7 @@ def memory_of(job):
     needed = job.stage.memory
     if "preset" not in job.stage.values or backbone_of(job.run)[1].stat().st_size < SMALL:
         return needed
-    from ..applying import anatomy
+    from ..backbone import anatomy
 
     _, image_bytes, weights = anatomy(job.run.backbone_used)
     if "backbone" in job.stage.values:

@@ -137,7 +137,7 @@ def backbone_of(run):
     if run.backbone_used in BACKBONES:
         described = BACKBONES[run.backbone_used]
         return described, run.data_root / "checkpoints" / described["checkpoint"]
-    from ..diffusion import checkpoint_path, describe
+    from ..backbone import checkpoint_path, describe
 
     return describe(run.backbone_used), checkpoint_path(run.backbone_used, run.data_root)
 

@@ -42,8 +42,8 @@ class Stage:
 
 
 IMAGES = ("data", "scenes")
-DENOISER = ("diffusion", "features", *IMAGES)
-MEMBERS = ("classifiers", "training", "compression", "features")
+DENOISER = ("backbone", "features", *IMAGES)
+MEMBERS = ("classifiers", "training", "features")
 COUNTING = ("voting", "metrics")
 EVERY_PIXEL = ("evidence", "boundaries", "calibration", *COUNTING)
 
@@ -65,7 +65,7 @@ STAGES = {
             reads=(),
             leaves=("features",),
             computes=DENOISER,
-            shows=("classifiers", "training", "compression", *COUNTING, "figures"),
+            shows=("classifiers", "training", *COUNTING, "figures"),
             values=("preset", "backbone"),
         ),
         Stage(
@@ -74,7 +74,7 @@ STAGES = {
             reads=("features",),
             leaves=("history", "ensemble"),
             computes=(*MEMBERS, *IMAGES),
-            shows=("diffusion", *COUNTING, "figures"),
+            shows=("backbone", *COUNTING, "figures"),
             values=("preset", "recipe"),
             minutes=2.0,
         ),
@@ -83,7 +83,7 @@ STAGES = {
             scope="run",
             reads=("features", "ensemble"),
             leaves=("scores", "confusions", "calibration", "examples", "manifest"),
-            computes=(*COUNTING, "calibration", *MEMBERS, "diffusion", *IMAGES),
+            computes=(*COUNTING, "calibration", *MEMBERS, "backbone", *IMAGES),
             shows=("figures",),
             values=("preset", "recipe", "ks"),
             minutes=0.5,
@@ -94,7 +94,7 @@ STAGES = {
             reads=("features", "ensemble", "confusions"),
             whose="all seeds",
             leaves=("evidence", "evidence table"),
-            computes=(*EVERY_PIXEL, *MEMBERS, *DENOISER),
+            computes=(*EVERY_PIXEL, "classifiers", *DENOISER),
             shows=("figures",),
             values=("preset", "backbone"),
             minutes=10.0,
@@ -105,7 +105,7 @@ STAGES = {
             reads=("features", "ensemble"),
             whose="both recipes",
             leaves=("effects", "label budget"),
-            computes=(*EVERY_PIXEL, "combining", *MEMBERS, *DENOISER),
+            computes=(*EVERY_PIXEL, "fitted_rules", *MEMBERS, *DENOISER),
             shows=("figures",),
             values=("preset", "backbone", "both recipes"),
             minutes=10.0,

@@ -1,4 +1,6 @@
-"""Official files: a local server that truncates, corrupts, redirects and fails; what is said before a long run starts.
+"""Official files, from a local server that truncates, corrupts, redirects and fails.
+
+What is said before a long run starts.
 
 A bad file never takes the good one's name, be it a checkpoint or an archive.
 """
@@ -17,8 +19,8 @@ import pytest
 from conftest import diffseg
 
 from diffseg_utils import presets
-from diffseg_utils.diffusion import load_backbone
-from diffseg_utils.fetch import bring, download, fetch, unpack
+from diffseg_utils.backbone import load_backbone
+from diffseg_utils.official.download import bring, download, fetch, unpack
 from diffseg_utils.runs import Run, estimate
 
 BULK = bytes(range(256)) * 400
@@ -54,8 +56,12 @@ FILES = {
 
 
 class Server(BaseHTTPRequestHandler):
-    """/<kind>/<file>; kinds: good, truncated, corrupt (states another MD5), silent (states nothing), silent-truncated, page
-    (an error page with status 200), moved (redirects to good), lost (redirects to a 404), loop (redirects to itself), 404, 500"""
+    """Serves /<kind>/<file>.
+
+    Kinds: good, truncated, corrupt (states another MD5), silent (states nothing),
+    silent-truncated, page (an error page with status 200), moved (redirects to good), lost
+    (redirects to a 404), loop (redirects to itself), 404, 500.
+    """
 
     def do_GET(self):
         kind, name = self.path.partition("?")[0].strip("/").split("/")
@@ -105,16 +111,17 @@ def official(address, monkeypatch):
 
     def official(kind="good"):
         place = {name: [f"{address}/{kind}/{name}"] for name in FILES}
-        monkeypatch.setattr("diffseg_utils.fetch.DATA_URLS", place["datasets.tar.gz"])
+        monkeypatch.setattr("diffseg_utils.official.download.DATA_URLS", place["datasets.tar.gz"])
         monkeypatch.setattr(
-            "diffseg_utils.fetch.CLASSIFIER_URLS", [place["pixel_classifiers.tar"][0] + "?dl=1"]
+            "diffseg_utils.official.download.CLASSIFIER_URLS",
+            [place["pixel_classifiers.tar"][0] + "?dl=1"],
         )
         monkeypatch.setitem(presets.BACKBONES["lsun_cat"], "urls", place["lsun_cat.pt"])
 
     return official
 
 
-# ---- one file ---------------------------------------------------------------------------------------------------------
+# ---- one file -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -154,7 +161,8 @@ def test_offline_one_sentence_names_all_addresses_and_the_place(tmp_path):
     with pytest.raises(OSError) as error:
         download(urls, tmp_path / "lsun_cat.pt", progress=False)
     assert str(error.value) == (
-        f"lsun_cat.pt could not be downloaded from {urls[0]} (no connection); {urls[1]} (no connection); "
+        f"lsun_cat.pt could not be downloaded from {urls[0]} (no connection); "
+        f"{urls[1]} (no connection); "
         f"bring it to {tmp_path / 'lsun_cat.pt'} by hand"
     )
 
@@ -212,7 +220,7 @@ def test_unpack_takes_one_folder_whole_or_not_at_all(tmp_path):
     assert not list((tmp_path / "other").glob("*")), "nothing, not even hidden"
 
 
-# ---- diffseg fetch ----------------------------------------------------------------------------------------------------
+# ---- diffseg fetch ------------------------------------------------------------------------------
 
 
 def test_fetch_brings_everything_once(official, tmp_path):
@@ -263,7 +271,7 @@ def test_the_official_addresses():
     ] == [2, 2, 2, 1]
 
 
-# ---- what a long run says before it starts ----------------------------------------------------------------------------
+# ---- what a long run says before it starts ------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The frozen denoiser: what is loaded and what is refused, where it is cut, how images are noised."""
+"""The frozen denoiser: what is loaded, what is refused, where it is cut, how it is noised."""
 
 import json
 import pickle
@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
+from diffseg_utils.backbone import Tap, create, load_backbone, shared_noise
 from diffseg_utils.data import to_input
-from diffseg_utils.diffusion import Tap, create, load_backbone, shared_noise
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def noised():
     return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
 
 
-# ---- what it computes -------------------------------------------------------------------------------------------------
+# ---- what it computes ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("last", [0, 1, 2, 3])
@@ -127,7 +127,7 @@ def test_a_denoiser_trained_on_photographs(beside):
     assert all(torch.isfinite(m).all() for m in outputs)
 
 
-# ---- what it refuses --------------------------------------------------------------------------------------------------
+# ---- what it refuses ----------------------------------------------------------------------------
 
 
 def refusal(error, *args, **kw):
@@ -211,7 +211,8 @@ def test_pickled_code_is_not_executed(write, tmp_path):
         ({"blocks": []}, "at least one step and one decoder block"),
         (
             {"drop": ["blocks"]},
-            "own.json: 'blocks' is missing; a backbone file has flags, checkpoint, steps and blocks",
+            "own.json: 'blocks' is missing; "
+            "a backbone file has flags, checkpoint, steps and blocks",
         ),
     ],
 )
@@ -251,5 +252,5 @@ def test_a_device_that_is_not_there(tiny_json):
 
 def test_importing_it_warns_of_nothing():
     subprocess.run(
-        [sys.executable, "-W", "error", "-c", "import diffseg_utils.diffusion"], check=True
+        [sys.executable, "-W", "error", "-c", "import diffseg_utils.backbone"], check=True
     )

@@ -1,4 +1,6 @@
-"""What the published code left behind: its classifiers, evaluated by every rule without training; its checkpoints."""
+"""What the published code left behind: its classifiers, evaluated by every rule without training;
+its checkpoints.
+"""
 
 import json
 import re
@@ -11,22 +13,26 @@ import pytest
 import torch
 from conftest import diffseg
 
-from diffseg_utils import applying
-from diffseg_utils.classifiers import PixelEnsemble, train
+from diffseg_utils.backbone import anatomy, load_backbone, shared_noise
+from diffseg_utils.classifiers import PixelEnsemble
 from diffseg_utils.data import Sample, labels_of, samples, to_input
-from diffseg_utils.diffusion import load_backbone, shared_noise
 from diffseg_utils.features import extract
+from diffseg_utils.official import vote as official_vote
+from diffseg_utils.official.classifiers import fitting_presets
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.runs import Run
 from diffseg_utils.runs.records import Checksums, fingerprint, finish
 from diffseg_utils.runs.stages import FEATURES, Job
+from diffseg_utils.training import train
 
 SMOKE = DATASETS["mini_smoke"]
 ORDER = (("0", "weight0", "bias0"), ("3", "weight1", "bias1"), ("6", "weight2", "bias2"))
 
 
 def publish(ensemble, folder):
-    """model_<i>.pth of every member as the published code saves it; odd ones without "module.", as third parties do."""
+    """model_<i>.pth of every member as the published code saves it; odd ones without "module.",
+    as third parties do.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(ensemble.n_members):
         t, state = {name: value[i] for name, value in ensemble.state_dict().items()}, {}
@@ -93,7 +99,9 @@ def plain(mini, classifiers):
 
 @pytest.fixture(scope="module")
 def voted(classifiers, plain, tmp_path_factory):
-    """(What `diffseg vote` printed, the folder of its votes); predictions/ beside the classifiers has two of three images."""
+    """(What `diffseg vote` printed, the folder of its votes); predictions/ beside the classifiers
+    has two of three images.
+    """
     predictions = classifiers.parent / "predictions"
     predictions.mkdir()
     for name, labels in list(plain[0].items())[:2]:
@@ -118,7 +126,7 @@ def voted(classifiers, plain, tmp_path_factory):
     return done.stdout, folder / "votes"
 
 
-# ---- diffseg vote -----------------------------------------------------------------------------------------------------
+# ---- diffseg vote -------------------------------------------------------------------------------
 
 
 def test_saved_votes_are_the_oracles(voted, plain):
@@ -154,8 +162,8 @@ def test_every_rule_has_its_row(voted, plain):
 
 def test_noise_and_fit_are_said(voted):
     assert voted[0].startswith(
-        "3 classifiers for mini_smoke, 3 test images; noise: one tensor for all images and steps, seed 0, "
-        "cpu generator; U-Net in float32\n"
+        "3 classifiers for mini_smoke, 3 test images; "
+        "noise: one tensor for all images and steps, seed 0, cpu generator; U-Net in float32\n"
     )
 
 
@@ -178,7 +186,7 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
     def refuse(*args, **kw):
         raise ValueError("the U-Net was asked")
 
-    monkeypatch.setattr(applying, "load_backbone", refuse)
+    monkeypatch.setattr(official_vote, "load_backbone", refuse)
     own = tmp_path / "ensemble.safetensors"  # as a run leaves them
     PixelEnsemble.from_published(classifiers).save(own)
     ask = (
@@ -204,12 +212,14 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
 
 
 def test_k_is_chosen_on_validation_by_hand():
-    """A certain member says 1, two hesitant ones 0. H = .0560 and .5004: 1 wins if .98 exp(.4444 k) > 1.2, from k = .456 on."""
+    """A certain member says 1, two hesitant ones 0. H = .0560 and .5004: 1 wins if .98 exp(.4444
+    k) > 1.2, from k = .456 on.
+    """
     probs = torch.tensor([[0.01, 0.99], [0.8, 0.2], [0.8, 0.2]])[:, :, None, None]
     for truth, k in ((1, "0.5"), (0, "0")):  # the smallest of the grid that is right
-        opinions = iter([(Sample("a", None, np.array([[truth]])), probs)])
-        rules = applying._chosen_on_validation(
-            opinions, SimpleNamespace(n_classes=2, ignore_label=255)
+        predictions = iter([(Sample("a", None, np.array([[truth]])), probs)])
+        rules = official_vote._chosen_on_validation(
+            predictions, SimpleNamespace(n_classes=2, ignore_label=255)
         )
         assert list(rules) == [f"entropy weighted, k = {k}, chosen on validation"]
         assert next(iter(rules.values()))(probs).argmax() == truth
@@ -217,19 +227,19 @@ def test_k_is_chosen_on_validation_by_hand():
 
 def test_without_a_validation_split_no_k_is_chosen(tmp_path):
     run = SimpleNamespace(preset=DATASETS["cat_15"], data_root=tmp_path)
-    assert not applying._is_there(run, "validation") and applying._is_there(run, "test")
+    assert not official_vote._is_there(run, "validation") and official_vote._is_there(run, "test")
     (tmp_path / "datasets" / "cat_15" / "ddpm").mkdir(parents=True)
-    assert applying._is_there(run, "validation")
-    assert not applying._is_there(
+    assert official_vote._is_there(run, "validation")
+    assert not official_vote._is_there(
         SimpleNamespace(preset=DATASETS["celeba_19"], data_root=tmp_path), "validation"
     )
 
 
-# ---- what fits --------------------------------------------------------------------------------------------------------
+# ---- what fits ----------------------------------------------------------------------------------
 
 
 def test_the_official_network_is_known_without_its_weights():
-    assert applying.anatomy("lsun_cat") == (8448, 48 * 2**20, 2_211_256_344)
+    assert anatomy("lsun_cat") == (8448, 48 * 2**20, 2_211_256_344)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +254,7 @@ def test_the_official_network_is_known_without_its_weights():
     ],
 )
 def test_presets_that_fit(n_features, n_classes, widths, fits):
-    assert applying.fitting_presets(PixelEnsemble(1, n_features, n_classes, widths)) == fits
+    assert fitting_presets(PixelEnsemble(1, n_features, n_classes, widths)) == fits
 
 
 @pytest.fixture(scope="module")
@@ -260,13 +270,15 @@ def cat(tmp_path_factory):
         (
             ["horse_21"],
             [
-                "15 classes, 8448 features and widths 128, 32 fit cat_15, not horse_21 on backbone lsun_horse (21 "
+                "15 classes, 8448 features and widths 128, 32 fit cat_15, "
+                "not horse_21 on backbone lsun_horse (21 "
             ],
         ),
         (
             ["mini_cat"],
             [
-                "fit cat_15, not mini_cat on backbone mini (10 classes, 1056 features and widths 128, 32)"
+                "fit cat_15, not mini_cat on backbone mini "
+                "(10 classes, 1056 features and widths 128, 32)"
             ],
         ),
         (
@@ -302,10 +314,10 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_predictions_that_cannot_be_compared(tmp_path, content, message):
     np.save(tmp_path / "a.npy", content, allow_pickle=True)
     with pytest.raises(ValueError, match=message):
-        applying._prediction(tmp_path / "a.npy", (64, 64))
+        official_vote._prediction(tmp_path / "a.npy", (64, 64))
 
 
-# ---- checkpoints ------------------------------------------------------------------------------------------------------
+# ---- checkpoints --------------------------------------------------------------------------------
 
 
 def test_weights_are_mapped_not_copied_and_those_of_unused_blocks_are_dropped(

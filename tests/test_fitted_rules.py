@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from diffseg_utils.combining import dawid_skene, stacking
+from diffseg_utils.fitted_rules import dawid_skene, stacking
 from diffseg_utils.voting import majority, vote
 
 
 def answers(reliability, truth, seed=0):
-    """One-hot probs [N, C, P] of members that answer class l where c is true with reliability[n, c, l]."""
+    """One-hot probs [N, C, P]: where c is true, member n answers l with reliability[n, c, l]."""
     rng = np.random.default_rng(seed)
     chosen = (
         reliability.cumsum(2)[:, truth] > rng.random((len(reliability), len(truth), 1))
@@ -17,7 +17,8 @@ def answers(reliability, truth, seed=0):
     return torch.tensor(np.eye(reliability.shape[1])[chosen], dtype=torch.float32).transpose(1, 2)
 
 
-# two members that see everything, three that take class 2 for class 1 most of the time: the majority errs on class 2
+# two members that see everything, three that take class 2 for class 1 most of the time: the
+# majority errs on class 2
 GOOD = np.array([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]])
 BLIND = np.array([[0.7, 0.15, 0.15], [0.15, 0.8, 0.05], [0.1, 0.7, 0.2]])
 MEMBERS = np.stack([GOOD, GOOD, BLIND, BLIND, BLIND])
@@ -36,7 +37,8 @@ def test_dawid_skene_recovers_the_members_and_beats_the_majority(truth):
 
 
 def test_dawid_skene_of_one_pixel_by_hand():
-    # counted from 8 pixels a class, smoothing 1: a member that is always right has 9 of 10, the prior is even
+    # counted from 8 pixels a class, smoothing 1: a member that is always right has 9 of 10, the
+    # prior is even
     probs, truth = torch.eye(2).repeat(1, 8)[None], torch.arange(2).repeat(8)
     rule = dawid_skene(probs, truth)
     assert rule.keywords["reliability"][0].tolist() == [
@@ -49,7 +51,9 @@ def test_dawid_skene_of_one_pixel_by_hand():
 
 
 def noisy_members(n_pixels, seed):
-    """(probs [3, 4, P], truth): two timid members with something to say, and a certain one that knows nothing."""
+    """(probs [3, 4, P], truth): two timid members with something to say, and a certain one that
+    knows nothing.
+    """
     generator = torch.Generator().manual_seed(seed)
     truth = torch.randint(4, (n_pixels,), generator=generator)
     signal = torch.nn.functional.one_hot(truth, 4).T.float() + torch.randn(
