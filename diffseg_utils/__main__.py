@@ -160,7 +160,7 @@ def run(**given):
 @options(*RUNS, *WHERE)
 @one_sentence
 def evidence(**given):
-    """Run all seeds for DATASETS (the four mini datasets if none is named), then 03b, 03c and 04: is the gain real?"""
+    """Run all seeds for DATASETS (the four mini datasets if none is named), then 09, 10 and 04: is the gain real?"""
     _runs((EVIDENCE, HELPS, FIGURES), range(5), **given)
 
 
@@ -353,7 +353,7 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
     "--evidence",
     "table",
     flag_value="evidence",
-    help="instead: differences over all seeds and images, from 03b",
+    help="instead: differences over all seeds and images, from 09",
 )
 @click.option(
     "--training",

@@ -68,9 +68,9 @@ def _number(value, unit=""):
 
 
 def evidence_table(folder, recipe="published"):
-    """Markdown of what 03b found: mIoU differences over all images and seeds, with verdicts.
+    """Markdown of what 09 found: mIoU differences over all images and seeds, with verdicts.
 
-    FileNotFoundError if 03b_evidence has not been run by this recipe.
+    FileNotFoundError if 09_evidence has not been run by this recipe.
     """
     rows = [_evidence_row(path) for path in sorted(Path(folder).glob(f"*/{_evidence(recipe)}.csv"))]
     if not rows:
@@ -114,7 +114,7 @@ def recipe_gains(folder):
     """Frame (dataset, seeds, images, published, tuned, difference, low, high, verdict): what the tuned recipe gains.
 
     Majority vote, mIoU in percent, published protocol; the seeds that both recipes have, on the images that both saw: those of
-    03b where it was run for both, else the preset's.
+    09 where it was run for both, else the preset's.
     """
     groups, rows = _groups(folder), []
     for name in dict.fromkeys(name for name, _ in groups):
@@ -162,7 +162,7 @@ def _of_seeds(runs):
 
 
 def _whole(path):
-    """The same from what 03b kept of all its images."""
+    """The same from what 09 kept of all its images."""
     from .evidence import load  # brings torch
 
     file = load(path)
@@ -175,7 +175,7 @@ def _whole(path):
 
 
 def _evidence(recipe):
-    """How 03b calls its files."""
+    """How 09 calls its files."""
     return "evidence" if recipe == "published" else f"evidence_{recipe}"
 
 

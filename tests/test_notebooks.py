@@ -210,10 +210,10 @@ def evidence(smoke):
 def test_evidence_is_made_from_the_runs_that_are_there(evidence, smoke):
     names = {path.name for path in evidence.iterdir()}
     assert names >= {
-        "03b_evidence.ipynb",
+        "09_evidence.ipynb",
         "evidence.npz",
         "evidence.csv",
-        "03c_what_helps.ipynb",
+        "10_what_helps.ipynb",
         "what_helps.csv",
         "label_budget.csv",
         "seed0",
@@ -224,7 +224,7 @@ def test_evidence_is_made_from_the_runs_that_are_there(evidence, smoke):
     assert again.stdout == "nothing to do\n"
     one_seed_less = [*EVIDENCE[:4], *EVIDENCE[5:], "--results", smoke / "results", "--dry-run"]
     first, second = diffseg(*one_seed_less).stdout.splitlines()
-    assert first.startswith("mini_smoke 03b_evidence ") and "'0 1' before, '0' now" in first
+    assert first.startswith("mini_smoke 09_evidence ") and "'0 1' before, '0' now" in first
     assert "04_figure_reproduction" in second
 
 

@@ -27,7 +27,7 @@ def test_recipes_are_compared_with_the_tuned_one(tmp_path):
         "epochs": 1,
         "results": str(tmp_path),
     }
-    execute(NOTEBOOKS / "02b_training_recipes.ipynb", tmp_path / "recipes.ipynb", few)
+    execute(NOTEBOOKS / "08_training_recipes.ipynb", tmp_path / "recipes.ipynb", few)
     assert "Warning" not in (tmp_path / "recipes.ipynb").read_text()
     table = pd.read_csv(tmp_path / "recipes.csv").set_index("recipe")
     assert len(table) == 16 and (table.images == 2).all() and (table.seconds > 0).all()

@@ -9,10 +9,10 @@ from .run import PATHS, Run, notebook_path, parameters_of
 FEATURES = "01_feature_extraction"
 TRAINING = "02_classifier_training"
 VOTING = "03_voting_analysis"
-EVIDENCE = "03b_evidence"
-HELPS = "03c_what_helps"
+EVIDENCE = "09_evidence"
+HELPS = "10_what_helps"
 FIGURES = "04_figure_reproduction"
-BOTH = ("published", "tuned")  # recipes that 03c compares
+BOTH = ("published", "tuned")  # recipes that 10 compares
 
 # What a stage is made for, where its executed notebook lies, and the fields of a Run that it depends on.
 SCOPES = {
@@ -122,7 +122,7 @@ STAGES = {
             minutes=0.5,
         ),
         Stage(
-            "02b_training_recipes",
+            "08_training_recipes",
             scope="project",
             reads=("confusions", "evidence"),
             whose="every run there is",
