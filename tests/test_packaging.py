@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from setuptools import find_packages
 
 from diffseg_utils.presets import BACKBONES
 
@@ -97,3 +98,17 @@ def test_every_shipped_network_has_a_model_card_with_its_checksum():
     assert {Path(spec["checkpoint"]) for spec in BACKBONES.values() if "urls" not in spec} == set(
         shipped
     )
+
+
+def test_the_code_is_formatted_and_checked():
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_every_package_is_found_for_a_wheel():
+    found = find_packages(str(ROOT), include=["diffseg_utils*"])
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "diffseg_utils").rglob("*.py")}
+    assert {name.replace(".", "/") for name in found} == {path.as_posix() for path in folders}

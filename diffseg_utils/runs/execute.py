@@ -99,7 +99,7 @@ def without_times(notebook):
     return notebook
 
 
-def end(*_):
+def end():
     """End this process and its kernel at once; what a stage goes on from lies in files."""
     for manager in list(KERNELS):
         process = getattr(manager.provisioner, "process", None)
@@ -116,9 +116,15 @@ def end_with_starter():
     end()
 
 
+def end_when_asked(*_):
+    """End on SIGTERM, which a cluster sends before it kills; the last line of stderr says so."""
+    print("cancelled (SIGTERM)", file=sys.stderr, flush=True)
+    end()
+
+
 if __name__ == "__main__":
     threading.Thread(target=end_with_starter, daemon=True).start()
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, end_when_asked)
     try:
         execute(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
     except (ValueError, RuntimeError) as error:
