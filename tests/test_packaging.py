@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from setuptools import find_packages
 
 from diffseg_utils.presets import BACKBONES
 
@@ -109,6 +108,5 @@ def test_the_code_is_formatted_and_checked():
 
 
 def test_every_package_is_found_for_a_wheel():
-    found = find_packages(str(ROOT), include=["diffseg_utils*"])
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "diffseg_utils").rglob("*.py")}
-    assert {name.replace(".", "/") for name in found} == {path.as_posix() for path in folders}
+    folders = {path.parent for path in (ROOT / "diffseg_utils").rglob("*.py")}
+    assert all((folder / "__init__.py").exists() for folder in folders), "packages.find needs it"
