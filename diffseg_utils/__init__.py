@@ -1,4 +1,6 @@
-"""Helpers of the notebooks: frozen diffusion features, pixel classifiers, and how their votes are counted."""
+"""Helpers of the notebooks: frozen diffusion features, pixel classifiers, and how their votes are
+counted.
+"""
 
 import os
 

@@ -1,4 +1,6 @@
-"""The command line: diffseg list | fetch | run | evidence | figures | notebook | vote | status | clean."""
+"""The command line: diffseg list | fetch | run | evidence | figures | notebook | vote | status |
+clean.
+"""
 
 import ast
 from functools import reduce, wraps
@@ -151,7 +153,9 @@ RUNS = ("seeds", "recipe", "backbone", "data", "results", "device", "parameters"
 @options(*RUNS, *WHERE)
 @one_sentence
 def run(**given):
-    """Run notebooks 01, 02 and 03 for DATASETS (the four mini datasets if none is named), then 04."""
+    """Run notebooks 01, 02 and 03 for DATASETS (the four mini datasets if none is named), then
+    04.
+    """
     _runs((VOTING, FIGURES), [0], **given)
 
 
@@ -160,7 +164,9 @@ def run(**given):
 @options(*RUNS, *WHERE)
 @one_sentence
 def evidence(**given):
-    """Run all seeds for DATASETS (the four mini datasets if none is named), then 09, 10 and 04: is the gain real?"""
+    """Run all seeds for DATASETS (the four mini datasets if none is named), then 09, 10 and 04: is
+    the gain real?
+    """
     _runs((EVIDENCE, HELPS, FIGURES), range(5), **given)
 
 
@@ -182,13 +188,16 @@ def notebook(name, again, **given):
     found = [stage for stage in PROJECT_WIDE if name in (stage, stage.partition("_")[0])]
     if not found:
         raise ValueError(
-            f"unknown notebook {name!r}; choose from {', '.join(PROJECT_WIDE)}; `diffseg run` and `diffseg evidence` make the others"
+            f"unknown notebook {name!r}; choose from {', '.join(PROJECT_WIDE)}; "
+            "`diffseg run` and `diffseg evidence` make the others"
         )
     _notebook(found[0], found if again else (), **given)
 
 
 def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, **given):
-    """Make `notebooks`, and all they need, for some datasets and seeds. usual: the seeds if none is given."""
+    """Make `notebooks`, and all they need, for some datasets and seeds. usual: the seeds if none is
+    given.
+    """
     words = [
         word for word in datasets if word.isdigit()
     ]  # click hands "--seeds 0 1 2" on as 0; 1, 2
@@ -251,8 +260,9 @@ def _make(runs, notebooks, extra, again, jobs, slurm, scheduler, verify, dry_run
         place, room = _place(slurm, scheduler, room, jobs or len(needed), root.runs_root)
         expected = {job: expected_seconds(job) for job in needed}
         click.echo(
-            f"{len(needed)} notebooks to make, {len(jobs_of) - len(needed)} current; {room.slots} at a time, "
-            f"{room.threads} thread{'s' * (room.threads > 1)} each. Results go to {root.results}/"
+            f"{len(needed)} notebooks to make, {len(jobs_of) - len(needed)} current; "
+            f"{room.slots} at a time, {room.threads} thread{'s' * (room.threads > 1)} each. "
+            f"Results go to {root.results}/"
         )
         if limits:
             click.echo(limits)
@@ -271,7 +281,8 @@ def _make(runs, notebooks, extra, again, jobs, slurm, scheduler, verify, dry_run
     if any(job.stage.notebook == FIGURES for job in jobs_of):
         results = root.results
         click.echo(
-            f"Tables and figures: {results}/{FIGURES}.ipynb, {results}/table1.csv, {results}/figures/"
+            f"Tables and figures: {results}/{FIGURES}.ipynb, {results}/table1.csv, "
+            f"{results}/figures/"
         )
 
 
@@ -335,7 +346,9 @@ def clean(results, yes):
 )
 @one_sentence
 def vote(dataset, classifiers, backbone, data, results, device, votes):
-    """Evaluate every voting rule on published classifiers and the test images of DATASET; nothing is trained."""
+    """Evaluate every voting rule on published classifiers and the test images of DATASET; nothing
+    is trained.
+    """
     run = Run(dataset, backbone=backbone, data=data, results=results, device=device)
     from .official.vote import apply
     from .runs.records import Checksums, why_stale
@@ -364,7 +377,9 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
 @click.option("--costs", "table", flag_value="costs", help="instead: what it costs, from 06_costs")
 @one_sentence
 def status(results, recipe, table):
-    """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95 % interval."""
+    """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95
+    % interval.
+    """
     from . import tables
 
     choose("recipe", recipe, RECIPES)

@@ -1,4 +1,6 @@
-"""What several test files share: one thread, the small U-Net of the goldens, and real material that may lie beside the clone."""
+"""What several test files share: one thread, the small U-Net of the goldens, and real material that
+may lie beside the clone.
+"""
 
 import json
 import os
@@ -28,7 +30,9 @@ def pytest_collection_modifyitems(items):
 
 
 def diffseg(*arguments):
-    """The command line in this process: .exit_code, .stdout, .stderr, .output (both), .exception."""
+    """The command line in this process: .exit_code, .stdout, .stderr, .output (both),
+    .exception.
+    """
     return CliRunner().invoke(main, [*map(str, arguments)])
 
 
@@ -52,7 +56,9 @@ def tiny_spec():
 
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_spec):
-    """The state dict of the goldens' U-Net, drawn again as fixtures/published_small/README.txt says."""
+    """The state dict of the goldens' U-Net, drawn again as fixtures/published_small/README.txt
+    says.
+    """
     generator = torch.Generator().manual_seed(7)
     state = {}
     for name, p in create(tiny_spec["flags"])[0].state_dict().items():

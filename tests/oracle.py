@@ -1,6 +1,8 @@
-"""The published procedure restated plainly, without the package: what its fast code is compared with.
+"""The published procedure restated plainly, without the package: what its fast code is compared
+with.
 
-Baranchuk et al., "Label-Efficient Semantic Segmentation with Diffusion Models": one image, one step, one classifier at a time.
+Baranchuk et al., "Label-Efficient Semantic Segmentation with Diffusion Models": one image, one
+step, one classifier at a time.
 """
 
 import torch
@@ -9,7 +11,9 @@ from torch import nn
 
 
 def pixel_features(unet, diffusion, image, steps, blocks, draw_noise, size):
-    """[D, size, size] of one image [1, 3, S, S]: for each step, for each decoder block, the up-sampled output."""
+    """[D, size, size] of one image [1, 3, S, S]: for each step, for each decoder block, the
+    up-sampled output.
+    """
     features = []
     for step in steps:
         t = torch.tensor([step])
@@ -49,7 +53,9 @@ def classifier(n_features, widths, n_classes):
 
 
 def train(net, x, y, shuffle, epochs=100, batch=64):
-    """Train `net` on features x [P, D] and classes y [P]; shuffle(epoch) is the order of pixels. Returns the batch losses."""
+    """Train `net` on features x [P, D] and classes y [P]; shuffle(epoch) is the order of pixels.
+    Returns the batch losses.
+    """
     optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
     net.train()
     losses, best_loss, break_count = [], 10_000_000, 0

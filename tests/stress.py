@@ -1,6 +1,8 @@
-"""Too long for every day: random kills of a real run, a Slurm cluster, a dask cluster. `make stress` runs it.
+"""Too long for every day: random kills of a real run, a Slurm cluster, a dask cluster. `make
+stress` runs it.
 
-Slurm has to be running on this machine, and `pip install .[cluster]` done; what is missing is skipped.
+Slurm has to be running on this machine, and `pip install .[cluster]` done; what is missing is
+skipped.
 """
 
 import hashlib
@@ -59,7 +61,9 @@ def start(folder, *arguments):
 
 
 def contents(folder):
-    """{file: sha256} of what runs leave, without what holds times: run.json, records, executed notebooks of costs."""
+    """{file: sha256} of what runs leave, without what holds times: run.json, records, executed
+    notebooks of costs.
+    """
     kinds = (".csv", ".npz", ".safetensors", ".bin", ".ipynb", ".png")
     files = [f for name in ("results", "data") for f in (folder / name).rglob("*")]
     return {
@@ -102,7 +106,8 @@ def test_random_kills_of_a_real_run(clone):
     assert not [path for path in clone.rglob(".*") if path.suffix == ".partial"]
 
 
-# ---- Slurm ------------------------------------------------------------------------------------------------------------
+# ---- Slurm ---------------------------------------------------------------------------------------
+# ---------------------
 
 
 @pytest.fixture
@@ -154,7 +159,8 @@ def test_jobs_of_a_killed_driver_are_not_doubled(project, drive, slurm):  # noqa
     assert steps == [str(step) for step in range(10)]
 
 
-# ---- dask -------------------------------------------------------------------------------------------------------------
+# ---- dask ----------------------------------------------------------------------------------------
+# ---------------------
 
 
 @pytest.fixture

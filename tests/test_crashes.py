@@ -1,4 +1,6 @@
-"""Runs that are killed, at any place: nothing is left behind, and the next run goes on. Real processes, tiny notebooks."""
+"""Runs that are killed, at any place: nothing is left behind, and the next run goes on. Real
+processes, tiny notebooks.
+"""
 
 import os
 import shutil
@@ -90,7 +92,9 @@ def environment(project):
 
 @pytest.fixture
 def drive(project):
-    """drive(): a driver that has begun to make mini_smoke anew; ended, if need be, after the test."""
+    """drive(): a driver that has begun to make mini_smoke anew; ended, if need be, after the
+    test.
+    """
     for name in ("data", "results"):
         shutil.rmtree(project / name, ignore_errors=True)
     (project / "data").mkdir()

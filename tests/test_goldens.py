@@ -1,6 +1,8 @@
-"""What the published code produced comes out of the public API: features, logits, votes, uncertainty, mIoU.
+"""What the published code produced comes out of the public API: features, logits, votes,
+uncertainty, mIoU.
 
-"fixture": the reduced copy in fixtures/published_small, in every clone; "full": all of it, where it lies beside the clone.
+"fixture": the reduced copy in fixtures/published_small, in every clone; "full": all of it, where it
+lies beside the clone.
 """
 
 import json
@@ -174,7 +176,8 @@ def test_the_oracle_agrees_with_the_published_code(golden):
         np.testing.assert_array_equal(oracle.without_tiny_regions(label, C, IGNORE), published)
 
 
-# ---- the whole procedure where the goldens are silent, against the oracle -----------------------------------------------
+# ---- the whole procedure where the goldens are silent, against the oracle
+# -----------------------------------------------
 
 
 @pytest.mark.parametrize(

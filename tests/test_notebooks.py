@@ -1,4 +1,6 @@
-"""The notebooks as sources (form) and as runs: mini_smoke through 00, 01, 02, 03 and 04 by the command line."""
+"""The notebooks as sources (form) and as runs: mini_smoke through 00, 01, 02, 03 and 04 by the
+command line.
+"""
 
 import ast
 import json

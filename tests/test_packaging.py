@@ -70,7 +70,8 @@ def test_environment_yml_installs_the_lock_and_this_package_and_gives_reasons():
 )
 def test_light_modules_do_not_load(heavy, modules):
     code = (
-        "import importlib, sys\nfor module in sys.argv[2:]:\n    importlib.import_module(f'diffseg_utils.{module}')\n"
+        "import importlib, sys\nfor module in sys.argv[2:]:\n"
+        "    importlib.import_module(f'diffseg_utils.{module}')\n"
         "    if sys.argv[1] in sys.modules: sys.exit(f'{module} loads {sys.argv[1]}')"
     )
     done = subprocess.run(

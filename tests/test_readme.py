@@ -1,4 +1,6 @@
-"""What the pages say lies inside the intervals of the files at hand, and what they link to is there."""
+"""What the pages say lies inside the intervals of the files at hand, and what they link to is
+there.
+"""
 
 import json
 import re

@@ -1,4 +1,6 @@
-"""What needs what, and what is current: on a copy of the project, with notebooks that are only pretended to be executed."""
+"""What needs what, and what is current: on a copy of the project, with notebooks that are only
+pretended to be executed.
+"""
 
 import ast
 import json
@@ -41,7 +43,9 @@ ROOM = Room(slots=2, threads=1, memory=100.0)
 
 
 class Pretend:
-    """A place where a notebook is made by writing its files, whose content is `versions[notebook]`."""
+    """A place where a notebook is made by writing its files, whose content is
+    `versions[notebook]`.
+    """
 
     def __init__(self, jobs):
         self.jobs = {str(job.executed): job for job in jobs}
@@ -145,7 +149,8 @@ def house(tmp_path, monkeypatch):
     return House(tmp_path / "a project", monkeypatch)
 
 
-# ---- the table --------------------------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------
+# ---------------------
 
 # These name files, are counted by value, only show, or are used where a person asks for it.
 NEUTRAL = {"files", "presets", "runs", "figures", "tables", "official"}
@@ -224,7 +229,8 @@ def test_a_plan_is_in_order_and_shares_what_seeds_share():
         assert all(made.index(other.label) < made.index(job.label) for other in needed)
 
 
-# ---- what is current --------------------------------------------------------------------------------------------------
+# ---- what is current
+# --------------------------------------------------------------------------------------------------
 
 
 def test_all_is_made_once(house):
@@ -387,7 +393,8 @@ def test_unfinished_work_carries_a_fingerprint_and_goes(house):
     assert not third.exists()
 
 
-# ---- failures, room, locks --------------------------------------------------------------------------------------------
+# ---- failures, room, locks
+# --------------------------------------------------------------------------------------------
 
 
 def test_a_failure_is_said_and_other_runs_go_on(house):
@@ -494,11 +501,14 @@ def test_clean_says_before_it_deletes(tmp_path):
     assert not stray.exists()
 
 
-# ---- waiting ----------------------------------------------------------------------------------------------------------
+# ---- waiting -------------------------------------------------------------------------------------
+# ---------------------
 
 
 def test_the_forecast_learns_the_speed_of_this_machine():
-    """Eight jobs of 60 expected seconds on two slots, on a machine of half the speed: 480 s in all."""
+    """Eight jobs of 60 expected seconds on two slots, on a machine of half the speed: 480 s in
+    all.
+    """
     jobs = list("abcdefgh")
     forecast = Forecast(dict.fromkeys(jobs, 60.0), slots=2)
     for now in range(90, 450, 10):

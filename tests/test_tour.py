@@ -1,4 +1,6 @@
-"""Notebooks that no run makes: they go through on a small dataset without a warning; a kernel ends without one, too."""
+"""Notebooks that no run makes: they go through on a small dataset without a warning; a kernel ends
+without one, too.
+"""
 
 import signal
 from pathlib import Path
@@ -38,7 +40,9 @@ def test_recipes_are_compared_with_the_tuned_one(tmp_path):
 
 
 def test_a_kernel_is_not_interrupted_at_its_end(tmp_path, monkeypatch):
-    """One that is about to idle prints "KeyboardInterrupt caught in kernel" when it is: seen once in some hundred notebooks."""
+    """One that is about to idle prints "KeyboardInterrupt caught in kernel" when it is: seen once
+    in some hundred notebooks.
+    """
     sent, send = [], LocalProvisioner.send_signal
 
     async def recorded(self, signum):

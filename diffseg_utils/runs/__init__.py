@@ -1,4 +1,6 @@
-"""Making runs: names and folders (run), what needs what (stages), who does it (launch), what it takes (preflight)."""
+"""Making runs: names and folders (run), what needs what (stages), who does it (launch), what it
+takes (preflight).
+"""
 
 from .progress import progress
 from .run import Run, pick_device, project

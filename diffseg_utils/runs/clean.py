@@ -23,7 +23,9 @@ def unneeded(runs_root):
 
 
 def _collect(path, needed, found):
-    """Note in `found` what of a file or folder is unneeded: as a whole if nothing in it is needed."""
+    """Note in `found` what of a file or folder is unneeded: as a whole if nothing in it is
+    needed.
+    """
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     kept = [file for file in files if file in needed or file.suffix == ".lock"]
     if not kept:

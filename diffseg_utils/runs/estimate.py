@@ -1,4 +1,6 @@
-"""What runs with downloads will need, said before they start: disk; then hours and memory, measured on a few steps."""
+"""What runs with downloads will need, said before they start: disk; then hours and memory, measured
+on a few steps.
+"""
 
 import os
 import shutil
@@ -23,7 +25,9 @@ STEPS = 20  # training steps that are timed
 
 
 def prepare(runs, workers=1, echo=print):
-    """Fetch what `runs` need; before it says how much disk, and with the first checkpoint how many hours and how much memory."""
+    """Fetch what `runs` need; before it says how much disk, and with the first checkpoint how many
+    hours and how much memory.
+    """
     echo(disk(runs))
     for run in runs:
         if not run.preset.painted:
@@ -35,7 +39,9 @@ def prepare(runs, workers=1, echo=print):
 
 
 def disk(runs):
-    """One sentence: GB of downloads and feature maps that are not there yet, and GB free. OSError if they do not fit."""
+    """One sentence: GB of downloads and feature maps that are not there yet, and GB free. OSError
+    if they do not fit.
+    """
     image_bytes, maps, downloads = {}, {}, {}
     for run in runs:
         _, image_bytes[run.name], weights = anatomy(run.backbone_used)
@@ -55,7 +61,8 @@ def disk(runs):
         needed[disk] += sum(sizes.values())
         free[disk] = shutil.disk_usage(there).free
         words.append(
-            f"{sum(sizes.values()) / GB:.3g} GB of {what} in {place} ({free[disk] / GB:.3g} GB free)"
+            f"{sum(sizes.values()) / GB:.3g} GB of {what} in {place} "
+            f"({free[disk] / GB:.3g} GB free)"
         )
     sentence = f"disk: {' and '.join(words)}"
     if any(needed[disk] > free[disk] for disk in needed):
@@ -64,10 +71,11 @@ def disk(runs):
 
 
 def effort(runs, workers=1):
-    """One sentence: hours at least and GB of memory of `runs` here, measured on a batch of images of the first one.
+    """One sentence: hours at least and GB of memory of `runs` here, measured on a batch of images
+    of the first one.
 
-    The published recipe stops at the earliest in epoch 5; voting and figures come on top. All runs are taken to have the
-    U-Net of the first.
+    The published recipe stops at the earliest in epoch 5; voting and figures come on top. All runs
+    are taken to have the U-Net of the first.
     """
     first = runs[0]
     maps, image_seconds = _extraction(first)
@@ -78,14 +86,18 @@ def effort(runs, workers=1):
     kept = widened(kept)
     device, own = first.torch_device, _peak(first.torch_device)
     return (
-        f"time: at least {hours:.3g} hours on {device} ({images} images of {image_seconds:.3g} s, then training; measured on "
-        f"{first.dataset}); memory: {own / GB:.2g} GB of its own and {kept / GB:.2g} GB of feature maps for each run, "
+        f"time: at least {hours:.3g} hours on {device} "
+        f"({images} images of {image_seconds:.3g} s, then training; measured on {first.dataset}); "
+        f"memory: {own / GB:.2g} GB of its own and {kept / GB:.2g} GB of feature maps "
+        "for each run, "
         f"{workers} at a time"
     )
 
 
 def _extraction(run):
-    """(float16 maps of the first training images, seconds of an image); one step stands for all steps."""
+    """(float16 maps of the first training images, seconds of an image); one step stands for all
+    steps.
+    """
     denoiser = load_backbone(run.backbone_used, run.torch_device, "auto", data=run.data_root)
     size = denoiser.image_size
     chunk = next(batches((s.image for s in samples(run.preset, "train", run.data_root)), size))

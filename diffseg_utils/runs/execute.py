@@ -1,4 +1,6 @@
-"""Execute one notebook in this process by papermill: check its parameters, run it over ipc, leave no time stamps."""
+"""Execute one notebook in this process by papermill: check its parameters, run it over ipc, leave
+no time stamps.
+"""
 
 import json
 import os
@@ -23,7 +25,9 @@ KERNELS = weakref.WeakSet()  # the managers of kernels that may be alive
 
 
 class IpcKernelManager(AsyncKernelManager):
-    """A kernel that talks over sockets in a folder of its own: parallel kernels never fight for TCP ports."""
+    """A kernel that talks over sockets in a folder of its own: parallel kernels never fight for TCP
+    ports.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -40,20 +44,24 @@ class IpcKernelManager(AsyncKernelManager):
         return [ours.get(word, word) for word in command]
 
     async def _async_interrupt_kernel(self):
-        """Nothing: a shutdown interrupts first, and a kernel about to idle complains of it on the terminal."""
+        """Nothing: a shutdown interrupts first, and a kernel about to idle complains of it on the
+        terminal.
+        """
 
 
 def execute(notebook, output, parameters):
-    """Run `notebook` with `parameters` and write the executed copy to `output` (through a temporary name).
+    """Run `notebook` with `parameters` and write the executed copy to `output` (through a temporary
+    name).
 
-    ValueError: a parameter the notebook does not have. RuntimeError: it failed; the sentence names the cell's error and
-    the copy that shows where.
+    ValueError: a parameter the notebook does not have. RuntimeError: it failed; the sentence names
+    the cell's error and the copy that shows where.
     """
     known = parameters_of(notebook)
     unknown = [name for name in parameters if name not in known]
     if unknown:
         raise ValueError(
-            f"{Path(notebook).name}: unknown parameter {unknown[0]!r}; choose from {', '.join(known)}"
+            f"{Path(notebook).name}: unknown parameter {unknown[0]!r}; "
+            f"choose from {', '.join(known)}"
         )
     output = Path(output)
     with atomic(output) as partial:
@@ -79,7 +87,9 @@ def execute(notebook, output, parameters):
 
 
 def without_times(notebook):
-    """The executed notebook without time stamps, paths of this machine and other traces of when and where it ran."""
+    """The executed notebook without time stamps, paths of this machine and other traces of when and
+    where it ran.
+    """
     notebook.metadata = {
         key: notebook.metadata[key]
         for key in ("kernelspec", "language_info")
@@ -110,7 +120,9 @@ def end():
 
 
 def end_with_starter():
-    """End when standard input is closed, which happens when whoever started this process ends, in whichever way."""
+    """End when standard input is closed, which happens when whoever started this process ends, in
+    whichever way.
+    """
     while os.read(sys.stdin.fileno(), 1024):
         pass
     end()

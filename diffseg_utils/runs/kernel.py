@@ -9,7 +9,9 @@ import time
 
 
 def end_with_parent():
-    """End this process soon after its parent has ended (on Windows ipykernel does that by itself)."""
+    """End this process soon after its parent has ended (on Windows ipykernel does that by
+    itself).
+    """
     parent = int(os.environ.get("JPY_PARENT_PID", 0))
     while os.getppid() == parent:
         time.sleep(0.2)

@@ -1,4 +1,6 @@
-"""Making jobs in the order of what they need: a pool of threads, each of which waits for one notebook."""
+"""Making jobs in the order of what they need: a pool of threads, each of which waits for one
+notebook.
+"""
 
 import os
 import queue
@@ -24,7 +26,9 @@ class StageFailed(Exception):
 
 
 def survey(plan, checksums):
-    """{job: (state, reason)} in the order of making; state: "make", "follow" (only what it reads may differ) or "keep"."""
+    """{job: (state, reason)} in the order of making; state: "make", "follow" (only what it reads
+    may differ) or "keep".
+    """
     found = {}
     for job in plan:
         made_before = any(found[other][0] != "keep" for other in plan[job])
@@ -40,7 +44,9 @@ def survey(plan, checksums):
 
 @dataclass(frozen=True)
 class Room:
-    """What there is to compute with: how many jobs at once, threads of each, GB of memory, ids of GPUs (one for each job)."""
+    """What there is to compute with: how many jobs at once, threads of each, GB of memory, ids of
+    GPUs (one for each job).
+    """
 
     slots: int
     threads: int
@@ -51,9 +57,10 @@ class Room:
 def launch(plan, place, checksums, room, *, memory_of, expected, again=(), echo=print):
     """Make the jobs of `plan` {job: [jobs it needs]}; those that are current are kept.
 
-    place: who executes a notebook (see places). memory_of(job): GB it needs. expected: {job: seconds}, for the forecast.
-    again: names of notebooks that are made even if they are current.
-    Returns the sentences of stages that failed; the others were made. A signal ends all of it: SystemExit.
+    place: who executes a notebook (see places). memory_of(job): GB it needs. expected: {job:
+    seconds}, for the forecast. again: names of notebooks that are made even if they are current.
+    Returns the sentences of stages that failed; the others were made. A signal ends all of it:
+    SystemExit.
     """
     with display(len(plan), echo) as shown, _signals() as received:
         driver = _Driver(plan, place, checksums, room, memory_of, expected, again, shown)
@@ -188,7 +195,9 @@ class _Driver:
 
 
 def _folder_of_unfinished(job, now):
-    """The folder of what a job with fingerprint `now` goes on from; those of other fingerprints are deleted."""
+    """The folder of what a job with fingerprint `now` goes on from; those of other fingerprints are
+    deleted.
+    """
     wanted = job.unfinished(records.short(now))
     for other in wanted.parent.glob(f".{job.record.stem}.*"):
         if other != wanted:
@@ -199,7 +208,9 @@ def _folder_of_unfinished(job, now):
 
 
 def expected_seconds(job):
-    """Seconds that a job took here, or where the committed results were made; else what the table of stages says."""
+    """Seconds that a job took here, or where the committed results were made; else what the table
+    of stages says.
+    """
     stage = job.stage.notebook
     manifest = job.run.path("manifest")
     if job.record.exists():
@@ -211,7 +222,9 @@ def expected_seconds(job):
 
 @contextmanager
 def _signals():
-    """Yields a list that receives the number of a signal that asks to end, which then raises KeyboardInterrupt."""
+    """Yields a list that receives the number of a signal that asks to end, which then raises
+    KeyboardInterrupt.
+    """
     received = []
 
     def stop(number, _):

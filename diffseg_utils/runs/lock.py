@@ -12,10 +12,11 @@ from ..files import read_json, write_json
 
 @contextmanager
 def only_driver(results_root, runs_root, names, echo=print):
-    """Hold the lock of a results folder, and of data/runs/<name> for all `names`, while the block runs.
+    """Hold the lock of a results folder, and of data/runs/<name> for all `names`, while the block
+    runs.
 
-    RuntimeError says who makes these results already; for what another results folder is making, this waits. The locks are
-    the operating system's: a crash leaves none behind.
+    RuntimeError says who makes these results already; for what another results folder is making,
+    this waits. The locks are the operating system's: a crash leaves none behind.
     """
     folder = runs_root / "locks"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
-"""Who executes a notebook: a child process here, a job of Slurm, or a worker of a dask cluster. One way for all three.
+"""Who executes a notebook: a child process here, a job of Slurm, or a worker of a dask cluster. One
+way for all three.
 
-Each place has make(task) -> {"error": sentence or None, "seconds"}, which is called in a thread of its own and waits, and
-stop(), which ends what it has begun. A task is a plain dict (see task_of), so that it can travel.
+Each place has make(task) -> {"error": sentence or None, "seconds"}, which is called in a thread of
+its own and waits, and stop(), which ends what it has begun. A task is a plain dict (see task_of),
+so that it can travel.
 """
 
 import hashlib
@@ -18,7 +20,8 @@ from filelock import FileLock
 
 from .run import PACKAGE, project
 
-# glibc maps every large tensor anew, and page faults take a fifth of a run's time; elsewhere these are ignored
+# glibc maps every large tensor anew, and page faults take a fifth of a run's time; elsewhere these
+# are ignored
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 PATIENCE = 20  # seconds without a dask worker
 
@@ -46,7 +49,9 @@ def task_of(job, unfinished, threads, gpu, memory):
 
 
 def package_digest():
-    """Checksum of the package's Python files: two machines that work together must have the same."""
+    """Checksum of the package's Python files: two machines that work together must have the
+    same.
+    """
     digest = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -54,7 +59,9 @@ def package_digest():
 
 
 class Here:
-    """A child process of this one. It watches its standard input, and ends when this process ends."""
+    """A child process of this one. It watches its standard input, and ends when this process
+    ends.
+    """
 
     def __init__(self):
         self.children = set()
@@ -80,7 +87,7 @@ class Here:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C in a terminal reaches this process alone, which then ends the child
+            start_new_session=True,  # Ctrl-C in a terminal reaches only this process
         )
         self.children.add(child)
         try:
@@ -114,7 +121,9 @@ def work(task):
 
 
 class Slurm:
-    """One job of Slurm for each stage, sent by submitit. options: "partition=gpu time=60 gpus=1 cpus=4"."""
+    """One job of Slurm for each stage, sent by submitit. options: "partition=gpu time=60 gpus=1
+    cpus=4".
+    """
 
     OPTIONS = ("partition", "time", "gpus", "cpus", "account", "qos", "constraint")
 
@@ -174,7 +183,9 @@ class Slurm:
         return bool(listed.stdout.strip())
 
     def _cancel_left_behind(self):
-        """Cancel the jobs of this project that are in the queue: those of a driver that was killed, or our own."""
+        """Cancel the jobs of this project that are in the queue: those of a driver that was killed,
+        or our own.
+        """
         named = ["--name", self.name]
         subprocess.run(["scancel", *named], capture_output=True)
         for _ in range(30):

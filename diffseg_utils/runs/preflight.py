@@ -19,7 +19,8 @@ SMALL = 100e6  # bytes of weights: such networks need what the table of stages s
 def check(run, echo=print):
     """Read every image and label of a run once and look for its checkpoint, before any work starts.
 
-    ValueError or OSError names what is wrong; a class that no classifier can learn is only mentioned.
+    ValueError or OSError names what is wrong; a class that no classifier can learn is only
+    mentioned.
     """
     _, weights = backbone_of(run)
     if run.device != "auto":
@@ -43,7 +44,9 @@ def check(run, echo=print):
 
 
 def memory_of(job):
-    """GB that a job needs at most: what it took before, else what the table of stages and the size of the network say."""
+    """GB that a job needs at most: what it took before, else what the table of stages and the size
+    of the network say.
+    """
     if job.record.exists():
         peak = read_json(job.record)["facts"].get("peak_mib")
         if peak and peak == peak:  # nan where the system does not say
@@ -62,15 +65,17 @@ def memory_of(job):
 
 
 def widened(map_bytes):
-    """Bytes that a training keeps of float16 maps: small ones are widened to float32 beside them."""
+    """Bytes that a training keeps of float16 maps: small ones are widened to float32 beside
+    them.
+    """
     return 3 * map_bytes if map_bytes < WIDENED_BELOW else map_bytes
 
 
 def room_for(plan, jobs=None, device="auto", *, there=None):
     """(Room, a sentence about what limits it or "") for the jobs of a plan on this machine.
 
-    jobs: how many at once, at most; None: one a core, or one a GPU. there: (cores, GB of free memory, ids of GPUs), to
-    pretend a machine.
+    jobs: how many at once, at most; None: one a core, or one a GPU. there: (cores, GB of free
+    memory, ids of GPUs), to pretend a machine.
     """
     n_cores, free, gpus = there or (cores(), psutil.virtual_memory().available / GB, _gpus(device))
     widest = max(Counter(job.stage.notebook for job in plan).values())

@@ -12,7 +12,9 @@ EVERY = 30.0  # seconds between plain lines, where there is no terminal
 
 
 def progress(label):
-    """report(done, total) for long work in a notebook: a bar for a person, a file for the command line."""
+    """report(done, total) for long work in a notebook: a bar for a person, a file for the command
+    line.
+    """
     unfinished = os.environ.get("DIFFSEG_UNFINISHED")
     if unfinished:
         return lambda done, total: _write_share(Path(unfinished), done / total)
@@ -35,7 +37,9 @@ def _write_share(unfinished, share):
 
 
 def read_share(unfinished):
-    """How far the part at hand of a notebook is, 0..1; None if it has not said so. unfinished: its folder."""
+    """How far the part at hand of a notebook is, 0..1; None if it has not said so. unfinished: its
+    folder.
+    """
     try:
         return float((unfinished / "progress").read_text())
     except (OSError, ValueError):
@@ -45,8 +49,9 @@ def read_share(unfinished):
 class Forecast:
     """How long the jobs that are left will take.
 
-    expected: {job: seconds}, from records or the table of stages, so right up to a common factor: this machine's speed,
-    which is learnt from the jobs that have ended and, a little, from those that run.
+    expected: {job: seconds}, from records or the table of stages, so right up to a common factor:
+    this machine's speed, which is learnt from the jobs that have ended and, a little, from those
+    that run.
     """
 
     def __init__(self, expected, slots):
@@ -55,7 +60,9 @@ class Forecast:
         self.ended = {}  # job: seconds it took; a kept job is left out
 
     def speed(self, running):
-        """Seconds here for one expected second; running: {job: (seconds so far, share done or None)}."""
+        """Seconds here for one expected second; running: {job: (seconds so far, share done or
+        None)}.
+        """
         took = sum(self.ended.values())
         meant = sum(self.expected[job] for job in self.ended)
         for job, (seconds, share) in running.items():
@@ -90,7 +97,9 @@ def clock(seconds):
 
 
 class Lines:
-    """What a person who waits sees where there is no terminal: a line for each job that ends, and one now and then."""
+    """What a person who waits sees where there is no terminal: a line for each job that ends, and
+    one now and then.
+    """
 
     def __init__(self, total, echo):
         self.total, self.echo = total, echo
@@ -108,9 +117,8 @@ class Lines:
             return
         self.spoke = now
         parts = [_part(job, seconds, share) for job, (seconds, share) in running.items()]
-        self.echo(
-            f"      {clock(now - self.start)} so far, about {clock(max(to_go, 1))} to go: {'; '.join(parts)}"
-        )
+        times = f"{clock(now - self.start)} so far, about {clock(max(to_go, 1))} to go"
+        self.echo(f"      {times}: {'; '.join(parts)}")
 
     def say(self, line):
         self.echo(line)

@@ -1,4 +1,6 @@
-"""What is current: a job's fingerprint is made of contents, and its record says from which contents it was made."""
+"""What is current: a job's fingerprint is made of contents, and its record says from which contents
+it was made.
+"""
 
 import hashlib
 import json
@@ -18,7 +20,8 @@ NEVER = "no record of it here"
 
 
 class Checksums:
-    """sha256 of files below or beside `root`, remembered in a JSON file as long as size and time stay the same.
+    """sha256 of files below or beside `root`, remembered in a JSON file as long as size and time
+    stay the same.
 
     verify: trust nothing that is remembered; every file is read once.
     """
@@ -32,7 +35,9 @@ class Checksums:
         self.lock = threading.Lock()
 
     def of(self, path):
-        """{name relative to the project: sha256} of a file, or of all files in a folder; {} if it is not there."""
+        """{name relative to the project: sha256} of a file, or of all files in a folder; {} if it
+        is not there.
+        """
         path = Path(path)
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -85,7 +90,9 @@ def short(found):
 
 
 def code_of(notebook):
-    """Checksum of a notebook's code; not of its prose, its parameters, and cells that only draw (tagged `figure`)."""
+    """Checksum of a notebook's code; not of its prose, its parameters, and cells that only draw
+    (tagged `figure`).
+    """
     skipped = {"parameters", "figure"}
     cells = [cell for cell in code_cells(notebook) if not skipped & set(tags(cell))]
     return _digest("\n".join("".join(cell["source"]) for cell in cells))
@@ -102,7 +109,9 @@ def modules_of(job):
 
 
 def files_of(module, family="all"):
-    """The files of a module; of scenes/, those that paint a family (none for photographs, "all" for all)."""
+    """The files of a module; of scenes/, those that paint a family (none for photographs, "all" for
+    all).
+    """
     if module != "scenes":
         return [PACKAGE / f"{module}.py"]
     folder = PACKAGE / "scenes"
@@ -115,7 +124,9 @@ def files_of(module, family="all"):
 
 
 def decisive_parameters(job):
-    """{name: value} of the notebook's parameters that decide what it leaves; a backbone counts by its flags and weights."""
+    """{name: value} of the notebook's parameters that decide what it leaves; a backbone counts by
+    its flags and weights.
+    """
     skipped = {*WHERE, "backbone"} if "backbone" in job.stage.values else {*WHERE}
     effective = parameters_of(job.notebook) | job.parameters()
     return {name: value for name, value in effective.items() if name not in skipped}
@@ -133,7 +144,9 @@ def _preset(job, checksums):
 
 
 def backbone_of(run):
-    """(description, path of the weights) of a run's backbone; torch is loaded only for one of somebody's own."""
+    """(description, path of the weights) of a run's backbone; torch is loaded only for one of
+    somebody's own.
+    """
     if run.backbone_used in BACKBONES:
         described = BACKBONES[run.backbone_used]
         return described, run.data_root / "checkpoints" / described["checkpoint"]
@@ -218,7 +231,8 @@ COMPARED = {
 
 
 def finish(job, found, checksums, seconds, facts):
-    """Write the record of a job that was made from fingerprint `found`, last of all, and run.json where it belongs.
+    """Write the record of a job that was made from fingerprint `found`, last of all, and run.json
+    where it belongs.
 
     FileNotFoundError if the notebook left something out.
     """

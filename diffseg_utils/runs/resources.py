@@ -1,4 +1,6 @@
-"""What a piece of work costs on this machine: seconds and peak memory, measured; and what machine it is."""
+"""What a piece of work costs on this machine: seconds and peak memory, measured; and what machine
+it is.
+"""
 
 import ctypes
 import gc
@@ -12,10 +14,11 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def measure(work, repeats=3):
-    """(result, median seconds, peak MiB) of work(), called once to warm up and `repeats` times for the clock.
+    """(result, median seconds, peak MiB) of work(), called once to warm up and `repeats` times for
+    the clock.
 
-    Memory is what the process, or on CUDA the GPU, held at most during the first call, less what it held before; nan where
-    the system does not say.
+    Memory is what the process, or on CUDA the GPU, held at most during the first call, less what it
+    held before; nan where the system does not say.
     """
     import torch
 
@@ -42,7 +45,9 @@ def measure(work, repeats=3):
 
 
 def peak_mib():
-    """Most MiB of memory that this process has held, since measure() began if it did; nan where the system does not say."""
+    """Most MiB of memory that this process has held, since measure() began if it did; nan where the
+    system does not say.
+    """
     lines = STATUS.read_text().splitlines() if STATUS.exists() else []
     return next(
         (int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan")

@@ -1,4 +1,6 @@
-"""A run: one dataset, backbone, seed and recipe; the names of its folders and files; the parameters of its notebooks."""
+"""A run: one dataset, backbone, seed and recipe; the names of its folders and files; the parameters
+of its notebooks.
+"""
 
 import ast
 import json
@@ -13,8 +15,10 @@ from ..presets import DATASETS, RECIPES, choose
 PACKAGE = Path(__file__).parents[1]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-# Every file that a notebook leaves for another one, or for a reader. {results} is small and committed, {data} is big and
-# can be computed again; {name}: <dataset>[@<backbone>], {setting}: seed<k>[_<recipe>], {variant}: [_<recipe>].
+# Every file that a notebook leaves for another one, or for a reader. {results} is small and
+# committed, {data} is big and
+# can be computed again; {name}: <dataset>[@<backbone>], {setting}: seed<k>[_<recipe>], {variant}:
+# [_<recipe>].
 PATHS = {
     "features": "{data}/{name}/features",
     "history": "{results}/{name}/{setting}/history.csv",
@@ -36,7 +40,9 @@ PATHS = {
 
 
 def project():
-    """The folder that holds notebooks/: this checkout, or the first such folder upwards from here."""
+    """The folder that holds notebooks/: this checkout, or the first such folder upwards from
+    here.
+    """
     for folder in (PACKAGE.parent, Path.cwd(), *Path.cwd().parents):
         if (folder / "notebooks" / "00_tour.ipynb").exists():
             return folder
@@ -49,8 +55,9 @@ def project():
 class Run:
     """One dataset, backbone, seed and recipe, and where its files lie.
 
-    Small results go to results/<name>/<setting>/, big files to data/runs/<name>/<setting>/ beside results/; `data` holds
-    downloads. Relative paths count from the project. ValueError for an unknown dataset, recipe or device.
+    Small results go to results/<name>/<setting>/, big files to data/runs/<name>/<setting>/ beside
+    results/; `data` holds downloads. Relative paths count from the project. ValueError for an
+    unknown dataset, recipe or device.
     """
 
     dataset: str
@@ -72,7 +79,9 @@ class Run:
 
     @property
     def backbone_used(self):
-        """The backbone asked for (a relative .json counts from the project), or the preset's own."""
+        """The backbone asked for (a relative .json counts from the project), or the preset's
+        own.
+        """
         if self.backbone.endswith(".json"):
             return str(_from_project(self.backbone))
         return self.backbone or self.preset.backbone
@@ -126,9 +135,11 @@ class Run:
         )
 
     def unfinished(self, stage):
-        """The folder of what `stage` goes on from when it is interrupted; it is deleted when the stage has ended.
+        """The folder of what `stage` goes on from when it is interrupted; it is deleted when the
+        stage has ended.
 
-        `diffseg` names it by the fingerprint of the stage: nothing goes on from work of another code or parameter.
+        `diffseg` names it by the fingerprint of the stage: nothing goes on from work of another
+        code or parameter.
         """
         given = os.environ.get("DIFFSEG_UNFINISHED")
         return (
@@ -138,7 +149,9 @@ class Run:
         )
 
     def note(self, stage, **facts):
-        """Called by a notebook at its end: facts (device, noise, checksums) that belong into run.json."""
+        """Called by a notebook at its end: facts (device, noise, checksums) that belong into
+        run.json.
+        """
         from .resources import peak_mib, processor, threads
 
         facts |= {"processor": processor(), "threads": threads(), "peak_mib": peak_mib()}
@@ -160,7 +173,9 @@ class Run:
 
 
 def pick_device(device="auto"):
-    """The device to compute on; "auto": cuda, else cpu. ValueError when the one asked for is not there."""
+    """The device to compute on; "auto": cuda, else cpu. ValueError when the one asked for is not
+    there.
+    """
     import torch
 
     there = {
@@ -192,7 +207,9 @@ def tags(cell):
 
 
 def parameters_of(notebook):
-    """{name: default} of the cell tagged `parameters`; ValueError if there is none, or a default is no literal."""
+    """{name: default} of the cell tagged `parameters`; ValueError if there is none, or a default is
+    no literal.
+    """
     for cell in code_cells(notebook):
         if "parameters" in tags(cell):
             assignments = ast.parse("".join(cell["source"])).body

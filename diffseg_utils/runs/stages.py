@@ -14,7 +14,8 @@ HELPS = "10_what_helps"
 FIGURES = "04_figure_reproduction"
 BOTH = ("published", "tuned")  # recipes that 10 compares
 
-# What a stage is made for, where its executed notebook lies, and the fields of a Run that it depends on.
+# What a stage is made for, where its executed notebook lies, and the fields of a Run that it
+# depends on.
 SCOPES = {
     "run": ("{name}/{setting}/{stage}", ("dataset", "backbone", "seed", "recipe")),
     "recipe": ("{name}/{stage}{variant}", ("dataset", "backbone", "recipe")),
@@ -25,7 +26,9 @@ SCOPES = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A notebook that leaves something behind. Files are named as in run.PATHS, values as in records.VALUES."""
+    """A notebook that leaves something behind. Files are named as in run.PATHS, values as in
+    records.VALUES.
+    """
 
     notebook: str
     scope: str  # what it is made for: a name in SCOPES
@@ -174,7 +177,9 @@ class Job:
 
     @classmethod
     def of(cls, stage, run, extra):
-        """The job of a stage (or its notebook's name) for `run`; what the stage does not depend on is left out of the run."""
+        """The job of a stage (or its notebook's name) for `run`; what the stage does not depend on
+        is left out of the run.
+        """
         stage = STAGES.get(stage, stage)
         _, depends = SCOPES[stage.scope]
         shared = Run(MINI[0], data=run.data, results=run.results, device=run.device)
@@ -182,7 +187,9 @@ class Job:
 
     @property
     def place(self):
-        """What the job is made for, as in the names of folders: mini_horse/seed0, mini_horse, or nothing."""
+        """What the job is made for, as in the names of folders: mini_horse/seed0, mini_horse, or
+        nothing.
+        """
         pattern, _ = SCOPES[self.stage.scope]
         return Path(self._filled(pattern)).parent.as_posix().removeprefix(".")
 
@@ -224,7 +231,9 @@ class Job:
         return [int(word) for word in str(self.extra.get("seeds", "0")).split()]
 
     def read_files(self):
-        """The files and folders of other stages that the job reads; of every run there is, those that are there."""
+        """The files and folders of other stages that the job reads; of every run there is, those
+        that are there.
+        """
         if self.stage.whose == "every run there is":
             anywhere = {
                 "results": ".",
@@ -251,7 +260,9 @@ class Job:
         return list(dict.fromkeys(needed))
 
     def parameters(self):
-        """{name: value} that the notebook is given: fields of the run, and what was asked for by name."""
+        """{name: value} that the notebook is given: fields of the run, and what was asked for by
+        name.
+        """
         known = parameters_of(self.notebook)
         _, depends = SCOPES[self.stage.scope]
         fields = (*depends, "data", "results", "device")
@@ -297,7 +308,9 @@ def plan(runs, notebooks, extra=None):
 
 
 def picture():
-    """The table as a Mermaid flowchart: an arrow from each stage to those that read what it leaves."""
+    """The table as a Mermaid flowchart: an arrow from each stage to those that read what it
+    leaves.
+    """
     lines = ["flowchart LR"]
     for stage in STAGES.values():
         lines.append(f'    {_node(stage)}["{stage.notebook}"]')

@@ -1,4 +1,6 @@
-"""Bedrooms: a room in true perspective, a bed with its head to the back wall or along it, things around."""
+"""Bedrooms: a room in true perspective, a bed with its head to the back wall or along it, things
+around.
+"""
 
 import numpy as np
 
@@ -104,7 +106,9 @@ def palette(rng):
 
 
 class Room:
-    """A canvas behind a pinhole camera: metres, x to the right, y up, z from the back wall to the viewer."""
+    """A canvas behind a pinhole camera: metres, x to the right, y up, z from the back wall to the
+    viewer.
+    """
 
     def __init__(self, rng, target, yaw):
         self.rng, self.canvas, self.look = rng, Canvas(rng), palette(rng)
@@ -178,7 +182,9 @@ class Room:
 
 
 def shell(room, width, height):
-    """Floor, ceiling, walls, rug; returns the planes of the back wall and of the side wall in view."""
+    """Floor, ceiling, walls, rug; returns the planes of the back wall and of the side wall in
+    view.
+    """
     rng, look, far = room.rng, room.look, 6.0
     x0, x1 = min(0, room.eye[0] - 0.4), max(width, room.eye[0] + 0.4)
     back, left, right = np.stack([0 * X, X, Y]), np.stack([x0 * X, Z, Y]), np.stack([x1 * X, Z, Y])
@@ -371,7 +377,9 @@ def headboard(room, at, wide, tall):
 
 
 def pillows(room, at, wide, top):
-    """One or two against the headboard, at times small cushions before them; each a rounded box that leans back."""
+    """One or two against the headboard, at times small cushions before them; each a rounded box
+    that leans back.
+    """
     rng, count, t = (
         room.rng,
         int(room.rng.choice([1, 2, 2, 3, 4])),
@@ -518,7 +526,9 @@ def pile(room, foot):
 
 
 def furnish(room, lo, hi, side_on):
-    """What stands around the bed's footprint lo..hi: (nearer than the bed, minus its distance, drawing)."""
+    """What stands around the bed's footprint lo..hi: (nearer than the bed, minus its distance,
+    drawing).
+    """
     rng, eye, things, tall = room.rng, room.eye, [], room.rng.uniform(0.45, 0.65)
 
     def add(a, b, draw, *where):

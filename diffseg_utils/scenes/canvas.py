@@ -1,7 +1,8 @@
 """A small painter: outlines in, image and exact part labels out.
 
-Coordinates are label pixels, 0..64 from the left and from the top. A scene is painted four times larger and reduced at
-the end: the image is averaged, the labels are picked, so no label is ever a mixture.
+Coordinates are label pixels, 0..64 from the left and from the top. A scene is painted four times
+larger and reduced at the end: the image is averaged, the labels are picked, so no label is ever a
+mixture.
 """
 
 import numpy as np
@@ -22,7 +23,9 @@ def box(x0, y0, x1, y1):
 
 
 def smooth(points, per_segment=8, closed=True):
-    """Catmull-Rom curve through `points` [n, 2]: a soft outline, or an open path when not `closed`."""
+    """Catmull-Rom curve through `points` [n, 2]: a soft outline, or an open path when not
+    `closed`.
+    """
     p = np.asarray(points, float)
     ends = (p[-1:], p, p[:2]) if closed else (2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1])
     q = np.concatenate(ends)
@@ -36,7 +39,9 @@ def smooth(points, per_segment=8, closed=True):
 
 
 def limb(path, widths):
-    """Outline of a thick path: `path` [n, 2] of joints, `widths` (one, or one a joint) across it."""
+    """Outline of a thick path: `path` [n, 2] of joints, `widths` (one, or one a joint) across
+    it.
+    """
     p = smooth(path, closed=False)
     w = (
         np.interp(np.linspace(0, 1, len(p)), np.linspace(0, 1, np.size(widths)), np.ravel(widths))
@@ -82,10 +87,12 @@ class Canvas:
         clip=None,
         opacity=1.0,
     ):
-        """Paint the inside of `outline`; `part` is its class id, None leaves the labels (a shadow, a highlight, a mark).
+        """Paint the inside of `outline`; `part` is its class id, None leaves the labels (a shadow,
+        a highlight, a mark).
 
-        texture: None, "stripes", "checks", "spots", "fur", "cloud"; `contrast` its strength; `shade` the fall of light
-        across the shape; `clip`: paint only where the label is this id, or one of these ids.
+        texture: None, "stripes", "checks", "spots", "fur", "cloud"; `contrast` its strength;
+        `shade` the fall of light across the shape; `clip`: paint only where the label is this id,
+        or one of these ids.
         """
         side = SIZE * SCALE
         points = np.asarray(outline, float) * SCALE
@@ -119,7 +126,9 @@ class Canvas:
             self.label[window][inside] = part
 
     def finish(self, noise=0.02, vignette=0.15, tint=0.05):
-        """(image uint8 [64, 64, 3], label int64 [64, 64]): uneven light, a tint, averaging, sensor noise."""
+        """(image uint8 [64, 64, 3], label int64 [64, 64]): uneven light, a tint, averaging, sensor
+        noise.
+        """
         rng = self.rng
         light = 1 + vignette * self._fall((SIZE, SIZE)) + 0.05 * self._cloud((SIZE, SIZE), 3)
         rgb = self.rgb.reshape(SIZE, SCALE, SIZE, SCALE, 3).mean(1).mean(2)

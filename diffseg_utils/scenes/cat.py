@@ -1,4 +1,6 @@
-"""Cats that sit, walk or lie, in rooms, gardens and on walls; a coat's colours run across the parts of the body."""
+"""Cats that sit, walk or lie, in rooms, gardens and on walls; a coat's colours run across the parts
+of the body.
+"""
 
 import numpy as np
 
@@ -44,7 +46,9 @@ PATTERNS, ODDS = ("plain", "tabby", "patches", "tuxedo", "points"), (0.27, 0.33,
 
 
 class Cat:
-    """One cat's coat and place: it paints outlines given in cat pixels, 0..64 and facing left, onto the canvas."""
+    """One cat's coat and place: it paints outlines given in cat pixels, 0..64 and facing left, onto
+    the canvas.
+    """
 
     def __init__(self, canvas, rng):
         self.canvas, self.rng, self.pattern = canvas, rng, rng.choice(PATTERNS, p=ODDS)
@@ -295,7 +299,9 @@ def walking(cat, rng):
 
 
 def lying(cat, rng):
-    """A loaf in side view; with a stretch, the forelegs reach out; the tail lies in front or behind."""
+    """A loaf in side view; with a stretch, the forelegs reach out; the tail lies in front or
+    behind.
+    """
     reach, high = rng.uniform(-4, 4), rng.uniform(-2, 3)
     front = rng.random() < 0.6
     if not front:

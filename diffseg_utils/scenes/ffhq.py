@@ -1,4 +1,6 @@
-"""Portraits: a face with hair, neck and shoulders, in a garden, a room, among lights or before a bystander."""
+"""Portraits: a face with hair, neck and shoulders, in a garden, a room, among lights or before a
+bystander.
+"""
 
 import numpy as np
 
@@ -24,7 +26,8 @@ HAIRS = [
     (0.70, 0.69, 0.68),
     (0.80, 0.42, 0.55),
 ]
-STYLES = {  # odds, crown height, half width, where the front hair ends at the sides, where the back hair ends
+STYLES = {
+    # odds, crown height, half width, where the front hair ends at the sides, where the back hair ends
     "short": (0.24, 1.22, 1.03, -0.20, None),
     "buzz": (0.07, 1.09, 0.97, -0.25, None),
     "bald": (0.04, 0, 0, 0, None),
@@ -47,7 +50,9 @@ HAIRLINES = np.array(
 
 
 class Head:
-    """Pose and palette of one head; its own coordinates: u -1..1 from side to side, v -1..1 from crown to chin."""
+    """Pose and palette of one head; its own coordinates: u -1..1 from side to side, v -1..1 from
+    crown to chin.
+    """
 
     def __init__(self, rng):
         size = rng.uniform(0.92, 1.17)
@@ -67,7 +72,9 @@ class Head:
         self.eye_u, self.eye_v = rng.uniform(0.37, 0.45), rng.uniform(-0.13, -0.04)
 
     def at(self, points, front=1.0):
-        """Pixels of head points; `front` is how far they lie before the head's axis, so how far they follow a turn."""
+        """Pixels of head points; `front` is how far they lie before the head's axis, so how far
+        they follow a turn.
+        """
         u, v = np.asarray(points, float).T
         x = self.x + self.rx * (u + front * self.yaw * np.maximum(1 - u**2, 0))
         y = self.y + self.ry * (v + front * self.pitch * np.maximum(1 - v**2, 0))

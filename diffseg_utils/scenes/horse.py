@@ -1,4 +1,6 @@
-"""Horses standing, walking, grazing or rearing, some saddled, ridden or led, in meadows, on beaches and at stables."""
+"""Horses standing, walking, grazing or rearing, some saddled, ridden or led, in meadows, on beaches
+and at stables.
+"""
 
 import numpy as np
 
@@ -85,7 +87,9 @@ def pick(rng, options, amount=0.04):
 
 
 class Horse:
-    """Pose, build and colours, in horse units: facing right, about 60 long and high; `fill` maps to the canvas."""
+    """Pose, build and colours, in horse units: facing right, about 60 long and high; `fill` maps to
+    the canvas.
+    """
 
     def __init__(self, canvas):
         self.canvas, self.rng = canvas, canvas.rng
@@ -270,7 +274,9 @@ def saddle(h, cloth, leather):
 
 
 def person(h, hip, lean, hand):
-    """Torso, arm and head above `hip`, and the rein from the hand to the mouth: a mark that keeps the labels."""
+    """Torso, arm and head above `hip`, and the rein from the hand to the mouth: a mark that keeps
+    the labels.
+    """
     rng, shirt, skin = h.rng, pick(h.rng, [*CLOTHES, h.coat]), pick(h.rng, SKIN, 0.03)
     chest, top, mouth = (
         hip + (0.8 * lean, -9.5),
@@ -344,7 +350,9 @@ def blob(rng, x, y, rx, ry):
 
 
 def band(c, y0, y1, top, bottom, grain=0.03):
-    """A strip right across the picture, from one colour to another (`fill` is slow on large areas)."""
+    """A strip right across the picture, from one colour to another (`fill` is slow on large
+    areas).
+    """
     rows = slice(max(int(y0 * SCALE), 0), int(y1 * SCALE))
     c.rgb[rows] = np.linspace(top, bottom, len(c.rgb[rows]))[:, None]
     c.rgb[rows] *= np.repeat(c.rng.normal(1, grain, (len(c.rgb[rows]), 32, 1)), 8, 1).astype(

@@ -1,4 +1,6 @@
-"""Four classes for the smoke test: a horse whose parts are merged into background, front, body and rider."""
+"""Four classes for the smoke test: a horse whose parts are merged into background, front, body and
+rider.
+"""
 
 import numpy as np
 
