@@ -3,6 +3,10 @@
 # make test: all tests     make stress: random kills, Slurm and dask clusters (about ten minutes)
 PYTHON ?= python3
 
+# glibc maps every large tensor anew, and page faults take a fifth of a run's time; elsewhere these do nothing
+export MALLOC_MMAP_THRESHOLD_ := 1073741824
+export MALLOC_TRIM_THRESHOLD_ := 17179869184
+
 results: .venv/ready
 	.venv/bin/diffseg run
 
@@ -19,7 +23,7 @@ stress: .venv/ready
 	.venv/bin/pytest tests/stress.py -s
 
 lab: .venv/ready
-	.venv/bin/jupyter lab notebooks/00_tour.ipynb
+	.venv/bin/jupyter lab --notebook-dir . notebooks/00_tour.ipynb
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, for example: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
