@@ -208,14 +208,14 @@ def _folder_of_unfinished(job, now):
 
 
 def expected_seconds(job):
-    """Seconds that a job took here, or where the committed results were made; else what the table
-    of stages says.
+    """Seconds that a job took here; else, of photographs, where the committed results were made, and
+    of painted images what the table of stages says.
     """
     stage = job.stage.notebook
     manifest = job.run.path("manifest")
     if job.record.exists():
         return max(read_json(job.record)["seconds"], 1.0)
-    if manifest.exists():
+    if manifest.exists() and not job.run.preset.painted:
         return read_json(manifest)["seconds"].get(stage, 60 * job.stage.minutes)
     return 60 * job.stage.minutes
 
