@@ -435,7 +435,8 @@ def test_memory_and_gpus_limit_how_many_at_once(house):
     assert set(given) == {"3", "5"}  # and never one to two at a time: see Pretend.make
 
 
-def test_room_on_pretended_machines(house):
+def test_room_on_pretended_machines(house, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     house.notebooks = [VOTING, FIGURES]
     jobs = house.plan(*(Run("mini_smoke", seed) for seed in range(6)))
     room, said = room_for(jobs, there=(8, 64.0, []))

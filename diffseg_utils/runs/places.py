@@ -32,9 +32,7 @@ class Gone(Exception):
 
 def task_of(job, unfinished, threads, gpu, memory):
     """What a place needs to know to make a job."""
-    environment = {"DIFFSEG_UNFINISHED": str(unfinished)}
-    if "OMP_NUM_THREADS" not in os.environ:
-        environment["OMP_NUM_THREADS"] = str(threads)
+    environment = {"DIFFSEG_UNFINISHED": str(unfinished), "OMP_NUM_THREADS": str(threads)}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     return {

@@ -74,7 +74,7 @@ def widened(map_bytes):
 def room_for(plan, jobs=None, device="auto", *, there=None):
     """(Room, a sentence about what limits it or "") for the jobs of a plan on this machine.
 
-    jobs: how many at once, at most; None: one a core, or one a GPU. there: (cores, GB of free
+    jobs: how many at once, at most; None: one per core, or per GPU. there: (cores, GB of free
     memory, ids of GPUs), to pretend a machine.
     """
     n_cores, free, gpus = there or (cores(), psutil.virtual_memory().available / GB, _gpus(device))
@@ -91,7 +91,7 @@ def room_for(plan, jobs=None, device="auto", *, there=None):
             f"memory: a stage may need {largest:.1f} GB and {free:.1f} GB are free, "
             f"so not always {slots} at a time, but {fit} at least"
         )
-    threads = max(1, n_cores // slots)
+    threads = int(os.environ.get("OMP_NUM_THREADS", max(1, n_cores // slots)))
     return Room(slots, threads, free, tuple(gpus)), "; ".join(words)
 
 
