@@ -9,7 +9,6 @@ import click
 
 from .presets import BACKBONES, DATASETS, MINI, RECIPES, choose
 from .runs import Run
-from .runs.launch import Room, cores
 from .runs.run import notebook_path, parameters_of
 from .runs.stages import EVIDENCE, FEATURES, FIGURES, HELPS, STAGES, TRAINING, VOTING, Job, plan
 
@@ -195,25 +194,26 @@ def notebook(name, again, **given):
 
 
 def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, **given):
-    """Make `notebooks`, and all they need, for some datasets and seeds. usual: the seeds if none is
-    given.
+    """Make `notebooks`, and all they need, for some datasets and seeds.
+
+    usual: the seeds if none is given.
     """
-    words = [
-        word for word in datasets if word.isdigit()
-    ]  # click hands "--seeds 0 1 2" on as 0; 1, 2
+    from .runs.preflight import check, cores
+
+    # click hands "--seeds 0 1 2" on as seed 0 and datasets 1, 2
+    words = [word for word in datasets if word.isdigit()]
     seeds = [*seeds, *map(int, words)] or list(usual)
     datasets = [word for word in datasets if word not in words] or MINI
     where = {name: given.pop(name) for name in ("backbone", "data", "results", "device")}
     runs = [Run(name, seed, recipe, **where) for name in datasets for seed in seeds]
     extra = {"seeds": " ".join(map(str, seeds))} | _parameters(parameters, [*notebooks, *CORE])
-    from .runs.preflight import check
-
     if fetch_first and not given["dry_run"]:
         from .runs.estimate import prepare
 
         prepare(runs, min(given["jobs"] or cores(), len(runs)), click.echo)
+    here = not (given["slurm"] or given["scheduler"])
     for one in {run.name: run for run in runs}.values():
-        check(one, lambda words: click.echo(words, err=True))
+        check(one, here, lambda words: click.echo(words, err=True))
     _make(runs, notebooks, extra, (), **given)
 
 
@@ -223,19 +223,18 @@ def _notebook(name, again, data, results, device, parameters, **given):
     _make(runs, (name,), _parameters(parameters, [name]), again, **given)
 
 
-def _make(runs, notebooks, extra, again, jobs, slurm, scheduler, verify, dry_run):
-    """Check the input, name the stages, make those that are not current."""
-    from .runs.launch import expected_seconds, launch, survey
+def _make(runs, notebooks, extra, again, dry_run, **how):
+    """Make what is not current of a plan, and what is asked for again; or only say what that is."""
+    from .runs.launch import survey
     from .runs.lock import only_driver
-    from .runs.preflight import memory_of, room_for
     from .runs.records import Checksums
 
-    if slurm and scheduler:
+    if how["slurm"] and how["scheduler"]:
         raise ValueError("--slurm and --scheduler: choose one of them")
-    jobs_of = plan(runs, notebooks, extra)
-    root = runs[0]
+    root, whole_plan = runs[0], plan(runs, notebooks, extra)
+    verify = how.pop("verify")
     if dry_run:
-        found = survey(jobs_of, Checksums(root.runs_root, verify))
+        found = survey(whole_plan, Checksums(root.runs_root, verify), again)
         lines = [
             f"{job.label:<52}{reason}"
             for wanted in ("make", "follow")
@@ -244,58 +243,49 @@ def _make(runs, notebooks, extra, again, jobs, slurm, scheduler, verify, dry_run
         ]
         click.echo("\n".join(lines) or "nothing to do")
         return
-    names = {job.run.name for job in jobs_of if job.stage.scope != "project"}
+    names = {job.run.name for job in whole_plan if job.stage.scope != "project"}
     with only_driver(root.results_root, root.runs_root, names, click.echo):
         checksums = Checksums(root.runs_root, verify)
-        found = survey(jobs_of, checksums)
-        wanted = {job for job, (state, _) in found.items() if state != "keep"}
-        wanted |= {job for job in jobs_of if job.stage.notebook in again}
+        found = survey(whole_plan, checksums, again)
+        checksums.save()
+        wanted = [job for job, (state, _) in found.items() if state != "keep"]
         if not wanted:
             click.echo(f"nothing to do: what {root.results}/ holds is current")
             return
-        needed = {job: [o for o in jobs_of[job] if o in wanted] for job in jobs_of if job in wanted}
-        room, limits = room_for(
-            jobs_of, jobs, root.device
-        )  # of the whole plan: equal threads in every try
-        place, room = _place(slurm, scheduler, room, jobs or len(needed), root.runs_root)
-        expected = {job: expected_seconds(job) for job in needed}
-        click.echo(
-            f"{len(needed)} notebooks to make, {len(jobs_of) - len(needed)} current; "
-            f"{room.slots} at a time, {room.threads} thread{'s' * (room.threads > 1)} each. "
-            f"Results go to {root.results}/"
-        )
-        if limits:
-            click.echo(limits)
-        failures = launch(
-            needed,
-            place,
-            checksums,
-            room,
-            memory_of=memory_of,
-            expected=expected,
-            again=again,
-            echo=click.echo,
-        )
+        failures = _launch(whole_plan, wanted, root, checksums, again, **how)
     if failures:
         raise RuntimeError("\n".join(failures))
-    if any(job.stage.notebook == FIGURES for job in jobs_of):
-        results = root.results
-        click.echo(
-            f"Tables and figures: {results}/{FIGURES}.ipynb, {results}/table1.csv, "
-            f"{results}/figures/"
-        )
+    if FIGURES in notebooks:
+        tables = f"{root.results}/{FIGURES}.ipynb, {root.results}/table1.csv"
+        click.echo(f"Tables and figures: {tables}, {root.results}/figures/")
 
 
-def _place(slurm, scheduler, room, jobs, runs_root):
-    """(who executes notebooks, the room there): this machine, Slurm or dask."""
+def _launch(whole_plan, wanted, root, checksums, again, jobs, slurm, scheduler):
+    """Launch the `wanted` jobs of a plan, here or on a cluster; returns sentences of failures."""
+    from .runs.launch import expected_seconds, launch
     from .runs.places import Dask, Here, Slurm
+    from .runs.preflight import Room, memory_of, room_for
 
+    wanted_plan = {job: [o for o in whole_plan[job] if o in wanted] for job in wanted}
+    limits = ""
     if slurm:
-        place = Slurm(slurm, runs_root)
-        return place, Room(jobs, place.cpus, float("inf"))
-    if scheduler:
-        return Dask(scheduler), Room(jobs, 1, float("inf"))
-    return Here(), room
+        place = Slurm(slurm, root.results_root, root.runs_root)
+        room = Room(jobs or len(wanted), place.cpus, float("inf"))
+    elif scheduler:
+        place, room = Dask(scheduler), Room(jobs or len(wanted), 1, float("inf"))
+    else:
+        # Of the whole plan, so that every try has equal threads, and equal results.
+        place, (room, limits) = Here(), room_for(whole_plan, jobs, root.device)
+    click.echo(
+        f"{len(wanted)} notebooks to make, {len(whole_plan) - len(wanted)} current; "
+        f"{room.slots} at a time, {room.threads} thread{'s' * (room.threads > 1)} each. "
+        f"Results go to {root.results}/"
+    )
+    if limits:
+        click.echo(limits)
+    expected = {job: expected_seconds(job) for job in wanted}
+    how = {"memory_of": memory_of, "expected": expected, "again": again, "echo": click.echo}
+    return launch(wanted_plan, place, checksums, room, **how)
 
 
 @main.command()
@@ -308,7 +298,8 @@ def clean(results, yes):
     from .runs.lock import only_driver
 
     root = Run(MINI[0], results=results)
-    with only_driver(root.results_root, root.runs_root, ()):
+    names = [path.name for path in root.runs_root.glob("*") if path.is_dir()]
+    with only_driver(root.results_root, root.runs_root, names, click.echo):
         found = unneeded(root.runs_root)
         for path, size in found.items():
             click.echo(f"{size / 1e6:>10,.1f} MB  {path}")

@@ -36,6 +36,13 @@ def replace_folder(source, target):
     os.replace(source, target)
 
 
+def remove_leftovers(path):
+    """Delete what `atomic(path)` has left in a process that was killed; nobody may be writing it."""
+    for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+        if temporary.name.removeprefix(f".{path.stem}.").removesuffix(path.suffix).isdigit():
+            _remove(temporary)
+
+
 def sha256(path):
     """The SHA-256 of a file, 64 hexadecimal digits."""
     with open(path, "rb") as file:

@@ -97,7 +97,7 @@ def test_random_kills_of_a_real_run(clone):
     print(struck, said)
     found = contents(clone)
     assert {n for n in undisturbed if found.get(n) != undisturbed[n]} == set()
-    assert not [path for path in clone.rglob(".*") if path.suffix == ".partial"]
+    assert not [p for name in ("results", "data") for p in (clone / name).rglob(".*")]
 
 
 # ---- Slurm ---------------------------------------------------------------------------------------

@@ -80,5 +80,5 @@ def test_a_single_run_has_all_cores_unless_the_environment_says_otherwise(
     monkeypatch.setattr(preflight, "cores", lambda: 6)
     jobs = plan([Run("mini_smoke", results=str(tmp_path))], [VOTING])
     room, _ = preflight.room_for(jobs)
-    task = task_of(next(iter(jobs)), tmp_path, room.threads, None, 1.0)
+    task = task_of(next(iter(jobs)), {"modules": {}}, tmp_path, room.threads, None, 1.0)
     assert task["environment"]["OMP_NUM_THREADS"] == expected

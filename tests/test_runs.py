@@ -19,9 +19,9 @@ from diffseg_utils.presets import DATASETS, RECIPES
 from diffseg_utils.runs import places, records
 from diffseg_utils.runs import run as names
 from diffseg_utils.runs.clean import delete, unneeded
-from diffseg_utils.runs.launch import Room, launch, survey
+from diffseg_utils.runs.launch import launch, survey
 from diffseg_utils.runs.lock import only_driver
-from diffseg_utils.runs.preflight import room_for
+from diffseg_utils.runs.preflight import Room, room_for
 from diffseg_utils.runs.progress import Forecast, Lines, clock
 from diffseg_utils.runs.records import Checksums
 from diffseg_utils.runs.run import Run, code_cells
@@ -393,6 +393,25 @@ def test_unfinished_work_carries_a_fingerprint_and_goes(house):
     assert not third.exists()
 
 
+def test_leftovers_of_a_killed_driver_hinder_nobody(house):
+    house.make()
+    job = next(iter(house.plan()))
+    for path in (job.record, job.executed):
+        path.with_name(f".{path.stem}.99999{path.suffix}").write_text("half")
+    job.record.write_text("{}")
+    house.make()
+    assert house.states() == {}
+    assert not list(house.folder.rglob(".*.99999.*"))
+
+
+def test_stray_files_and_lost_checksums_do_not_matter(house):
+    house.make()
+    features = Run("mini_smoke").path("features")
+    (features / ".DS_Store").write_text("of a file manager")
+    (Run("mini_smoke").runs_root / "checksums.json").write_text("not JSON")
+    assert house.states() == {}
+
+
 # ---- failures, room, locks
 # --------------------------------------------------------------------------------------------
 
@@ -422,6 +441,21 @@ def test_results_of_an_earlier_success_stay(house):
 
     house.make(prepare=break_one)
     assert history.read_text() == before and house.states()[TRAINING] == "make"
+
+
+def test_an_unforeseen_error_of_a_stage_is_that_stages(house, monkeypatch):
+    whole = records.finish
+
+    def fail(job, *rest):
+        if job.label == "mini_smoke/seed0 02_classifier_training":
+            raise OSError("no space left on device")
+        return whole(job, *rest)
+
+    monkeypatch.setattr(records, "finish", fail)
+    place = house.make(Run("mini_smoke"), Run("mini_horse"))
+    said = "mini_smoke/seed0 02_classifier_training: no space left on device"
+    assert place.failures == [said]
+    assert "mini_horse/seed0 03_voting_analysis" in place.made
 
 
 def test_memory_and_gpus_limit_how_many_at_once(house):

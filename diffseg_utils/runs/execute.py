@@ -31,11 +31,12 @@ class IpcKernelManager(AsyncKernelManager):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.transport = "ipc"
-        folder = tempfile.mkdtemp(prefix="kernel-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self.ip = str(Path(folder) / "socket")
         KERNELS.add(self)
+        if os.name == "posix":  # elsewhere there are only ports
+            folder = tempfile.mkdtemp(prefix="kernel-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self.transport = "ipc"
+            self.ip = str(Path(folder) / "socket")
 
     def format_kernel_cmd(self, extra_arguments=None):
         """The usual command, by way of our kernel.py, which ends with this process."""
@@ -64,6 +65,7 @@ def execute(notebook, output, parameters):
             f"choose from {', '.join(known)}"
         )
     output = Path(output)
+    failed = output.with_name(f"{output.stem}.failed.ipynb")
     with atomic(output) as partial:
         try:
             papermill.execute_notebook(
@@ -74,16 +76,15 @@ def execute(notebook, output, parameters):
                 log_output=False,
                 kernel_manager_class=IpcKernelManager,
             )
-        except PapermillExecutionError as error:
-            failed = output.with_name(f"{output.stem}.failed.ipynb")
-            os.replace(partial, failed)
-            raise RuntimeError(
-                f"{error.ename}: {error.evalue} (the executed copy: {failed})"
-            ) from None
-        except DeadKernelError:
-            raise RuntimeError("its kernel was killed (out of memory?)") from None
+        except (PapermillExecutionError, DeadKernelError) as error:
+            said = "its kernel was killed (out of memory?)"
+            if isinstance(error, PapermillExecutionError):
+                said = f"{error.ename}: {error.evalue}"
+            if partial.exists():
+                os.replace(partial, failed)
+            raise RuntimeError(f"{said} (the executed copy: {failed})") from None
         nbformat.write(without_times(nbformat.read(partial, 4)), partial)
-    output.with_name(f"{output.stem}.failed.ipynb").unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
 
 
 def without_times(notebook):
@@ -115,7 +116,8 @@ def end():
         process = getattr(manager.provisioner, "process", None)
         if process is not None:
             process.kill()
-        shutil.rmtree(Path(manager.ip).parent, ignore_errors=True)
+        if manager.transport == "ipc":
+            shutil.rmtree(Path(manager.ip).parent, ignore_errors=True)
     os._exit(1)
 
 
@@ -140,4 +142,4 @@ if __name__ == "__main__":
     try:
         execute(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
     except (ValueError, RuntimeError) as error:
-        sys.exit(str(error))
+        sys.exit(" ".join(str(error).split("\n")))  # one sentence in one line

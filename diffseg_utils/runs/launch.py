@@ -2,7 +2,6 @@
 notebook.
 """
 
-import os
 import queue
 import shutil
 import signal
@@ -10,10 +9,9 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from ..files import read_json
+from ..files import read_json, remove_leftovers
 from . import records
 from .places import Gone, task_of
 from .progress import Forecast, clock, display, read_share
@@ -25,14 +23,18 @@ class StageFailed(Exception):
     """A stage did not end well; the sentence says which one, and why."""
 
 
-def survey(plan, checksums):
-    """{job: (state, reason)} in the order of making; state: "make", "follow" (only what it reads
-    may differ) or "keep".
+def survey(plan, checksums, again=()):
+    """{job: (state, reason)} in the order of making.
+
+    state: "make", "follow" (only what it reads may come out different) or "keep". again: names of
+    notebooks that are made even if they are current.
     """
     found = {}
     for job in plan:
         made_before = any(found[other][0] != "keep" for other in plan[job])
         reason = records.why_stale(job, checksums, reads=not made_before)
+        if reason is None and job.stage.notebook in again:
+            reason = "asked for again"
         if reason:
             found[job] = ("make", reason)
         elif made_before:
@@ -40,18 +42,6 @@ def survey(plan, checksums):
         else:
             found[job] = ("keep", "")
     return found
-
-
-@dataclass(frozen=True)
-class Room:
-    """What there is to compute with: how many jobs at once, threads of each, GB of memory, ids of
-    GPUs (one for each job).
-    """
-
-    slots: int
-    threads: int
-    memory: float
-    gpus: tuple = ()
 
 
 def launch(plan, place, checksums, room, *, memory_of, expected, again=(), echo=print):
@@ -141,26 +131,25 @@ class _Driver:
         reason = records.why_stale(job, self.checksums, now)
         if reason is None and job.stage.notebook not in self.again:
             return 0.0, "kept"
+        for path in [job.record, *job.leaves]:
+            remove_leftovers(path)
         unfinished = _folder_of_unfinished(job, now)
         self.begun[job] = (time.monotonic(), unfinished)
-        ended = self._execute(job, unfinished)
+        ended = self._execute(job, now, unfinished)
         if ended["error"]:
             raise StageFailed(f"{job.label}: {ended['error']}")
         facts = unfinished / "facts.json"
         facts = read_json(facts) if facts.exists() else {}
-        try:
-            records.finish(job, now, self.checksums, ended["seconds"], facts)
-        except FileNotFoundError as error:
-            raise StageFailed(f"{job.label}: {error}") from None
-        shutil.rmtree(unfinished)
+        records.finish(job, now, self.checksums, ended["seconds"], facts)
+        shutil.rmtree(unfinished, ignore_errors=True)
         why = "" if reason in (None, records.NEVER) else f" ({reason})"
         return ended["seconds"], f"made in {clock(ended['seconds'])}{why}"
 
-    def _execute(self, job, unfinished):
+    def _execute(self, job, now, unfinished):
         """Have the notebook of a job executed, on a GPU of its own where there are any."""
         gpu = self.gpus.get() if self.room.gpus else None
         try:
-            task = task_of(job, unfinished, self.room.threads, gpu, self.memory[job])
+            task = task_of(job, now, unfinished, self.room.threads, gpu, self.memory[job])
             return self.place.make(task)
         finally:
             if gpu is not None:
@@ -169,8 +158,9 @@ class _Driver:
     def _collect(self, job, future):
         try:
             seconds, outcome = future.result()
-        except StageFailed as error:
-            self.failures.append(str(error))
+        except (StageFailed, OSError) as error:  # a full disk, a file that cannot be read
+            said = str(error) if isinstance(error, StageFailed) else f"{job.label}: {error}"
+            self.failures.append(said)
             self.lost.add(job)
             outcome = "failed"
         else:
@@ -200,7 +190,7 @@ def _folder_of_unfinished(job, now):
     """
     wanted = job.unfinished(records.short(now))
     for other in wanted.parent.glob(f".{job.record.stem}.*"):
-        if other != wanted:
+        if other != wanted and other.is_dir():
             shutil.rmtree(other)
     wanted.mkdir(parents=True, exist_ok=True)
     (wanted / "progress").unlink(missing_ok=True)
@@ -208,15 +198,17 @@ def _folder_of_unfinished(job, now):
 
 
 def expected_seconds(job):
-    """Seconds that a job took here; else, of photographs, where the committed results were made, and
-    of painted images what the table of stages says.
+    """Seconds that a job took here; else, of photographs, where the committed results were made,
+    and of painted images what the table of stages says.
     """
-    stage = job.stage.notebook
+    record = records.read_record(job)
+    if record:
+        return max(record["seconds"], 1.0)
     manifest = job.run.path("manifest")
-    if job.record.exists():
-        return max(read_json(job.record)["seconds"], 1.0)
     if manifest.exists() and not job.run.preset.painted:
-        return read_json(manifest)["seconds"].get(stage, 60 * job.stage.minutes)
+        known = read_json(manifest)["seconds"].get(job.stage.notebook)
+        if known:
+            return known
     return 60 * job.stage.minutes
 
 
@@ -235,15 +227,11 @@ def _signals():
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
+    # nohup ignores SIGHUP, and means it
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def cores():
-    """Processor cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

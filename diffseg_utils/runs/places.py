@@ -12,12 +12,15 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from .records import checksum_of_module
 from .run import PACKAGE, project
 
 # glibc maps every large tensor anew, and page faults take a fifth of a run's time; elsewhere these
@@ -27,11 +30,11 @@ PATIENCE = 20  # seconds without a dask worker
 
 
 class Gone(Exception):
-    """The place is there no more; nothing else can be made."""
+    """No worker is left; no further stage can be made."""
 
 
-def task_of(job, unfinished, threads, gpu, memory):
-    """What a place needs to know to make a job."""
+def task_of(job, now, unfinished, threads, gpu, memory):
+    """What a place needs to know to make a job; now: its fingerprint, memory: in GB."""
     environment = {"DIFFSEG_UNFINISHED": str(unfinished), "OMP_NUM_THREADS": str(threads)}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
@@ -39,71 +42,72 @@ def task_of(job, unfinished, threads, gpu, memory):
         "label": job.label,
         "arguments": [str(job.notebook), str(job.executed), json.dumps(job.parameters())],
         "project": str(project()),
-        "package": package_digest(),
+        "modules": now["modules"],
         "environment": environment,
         "lock": str(job.record.with_suffix(".lock")),
         "memory": memory,
     }
 
 
-def package_digest():
-    """Checksum of the package's Python files: two machines that work together must have the
-    same.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 class Here:
-    """A child process of this one. It watches its standard input, and ends when this process
-    ends.
-    """
+    """A child process, which watches its standard input and ends when this process ends."""
 
     def __init__(self):
         self.children = set()
+        self.lock = threading.Lock()  # of children and stopped
         self.stopped = False
 
     def make(self, task):
         start = time.monotonic()
-        problem = _problem(task)
+        problem = problem_of(task)
         if problem:
             return {"error": problem, "seconds": 0.0}
-        with FileLock(task["lock"]):  # a job that a killed driver left behind may still be at it
+        lock = FileLock(task["lock"])
+        while not self.stopped:
+            with suppress(Timeout):  # a job that a killed driver has left behind is still at it
+                lock.acquire(timeout=1)
+                break
+        try:
             error = self._execute(task)
+        finally:
+            lock.release()
         return {"error": error, "seconds": time.monotonic() - start}
 
     def _execute(self, task):
-        if self.stopped:
-            return "stopped"
-        child = subprocess.Popen(
+        """Execute the notebook of a task; returns what went wrong, or None."""
+        with tempfile.TemporaryFile("w+") as said:
+            with self.lock:
+                if self.stopped:
+                    return "stopped"
+                child = self._start(task, said)
+                self.children.add(child)
+            code = child.wait()
+            with self.lock:
+                self.children.discard(child)
+            child.stdin.close()
+            said.seek(0)
+            lines = said.read().strip().splitlines()
+        if code == -9:
+            return "killed (out of memory?)"
+        if code:
+            return lines[-1] if lines else f"ended with code {code}"
+        return None
+
+    def _start(self, task, said):
+        return subprocess.Popen(
             [sys.executable, "-m", "diffseg_utils.runs.execute", *task["arguments"]],
             cwd=task["project"],
             env=MALLOC | os.environ | task["environment"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=said,
             start_new_session=True,  # Ctrl-C in a terminal reaches only this process
         )
-        self.children.add(child)
-        try:
-            said = child.stderr.read().strip()
-            code = child.wait()
-        finally:
-            self.children.discard(child)
-            child.stdin.close()
-            child.stderr.close()
-        if code == -9:
-            return "killed (out of memory?)"
-        if code:
-            return said.splitlines()[-1] if said else f"ended with code {code}"
-        return None
 
     def stop(self):
-        self.stopped = True
-        children = list(self.children)
+        with self.lock:
+            self.stopped = True
+            children = list(self.children)
         for child in children:
             child.stdin.close()
         for child in children:
@@ -118,6 +122,18 @@ def work(task):
     return Here().make(task)
 
 
+def problem_of(task):
+    """Why this machine cannot make a task, in one sentence; None if it can."""
+    host = platform.node()
+    for path in (task["arguments"][0], task["environment"]["DIFFSEG_UNFINISHED"]):
+        if not Path(path).exists():
+            return f"{host} does not see {path}; all machines need the same file system"
+    for name, checksum in task["modules"].items():
+        if checksum_of_module(name) != checksum:
+            return f"{host} has another version of {name} in {PACKAGE}"
+    return None
+
+
 class Slurm:
     """One job of Slurm for each stage, sent by submitit. options: "partition=gpu time=60 gpus=1
     cpus=4".
@@ -125,7 +141,7 @@ class Slurm:
 
     OPTIONS = ("partition", "time", "gpus", "cpus", "account", "qos", "constraint")
 
-    def __init__(self, options, folder):
+    def __init__(self, options, results_root, runs_root):
         import submitit
 
         given = dict(word.partition("=")[::2] for word in options.split())
@@ -137,8 +153,9 @@ class Slurm:
         self.cpus = int(given.pop("cpus", 1))
         self.minutes = int(given.pop("time", 60))
         self.gpus = int(given.pop("gpus", 0))
-        self.name = "diffseg-" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
-        self.executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
+        self.name = "diffseg-" + hashlib.sha256(str(results_root).encode()).hexdigest()[:8]
+        self.folder = runs_root / "slurm"
+        self.executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         self.executor.update_parameters(
             name=self.name,
             timeout_min=self.minutes,
@@ -157,14 +174,11 @@ class Slurm:
             self.executor.update_parameters(slurm_mem=f"{1000 * task['memory']:.0f}M")
             job = self.executor.submit(work, task)
         missing = 0
-        while not job.paths.result_pickle.exists():
+        while not self._has_result(job) and not self.stopped and missing < 5:
             time.sleep(2)
             missing = 0 if self._in_queue(job.job_id) else missing + 1
-            if (
-                self.stopped or missing > 2
-            ):  # the result may need a moment to appear on a shared file system
-                break
-        if not job.paths.result_pickle.exists():
+        if not self._has_result(job):
+            subprocess.run(["scancel", job.job_id], capture_output=True)
             said = f"its job {job.job_id} of Slurm was cancelled or killed; see {job.paths.stderr}"
             return {"error": said, "seconds": 0.0}
         error = job.exception()
@@ -172,12 +186,20 @@ class Slurm:
             return {"error": str(error).strip().splitlines()[-1], "seconds": 0.0}
         return job.result()
 
+    def _has_result(self, job):
+        os.listdir(self.folder)  # a shared file system then looks again
+        return job.paths.result_pickle.exists()
+
     def stop(self):
-        self.stopped = True
+        with self.lock:
+            self.stopped = True
         self._cancel_left_behind()
 
     def _in_queue(self, number):
+        """Whether Slurm lists a job; where it does not answer, the job may be there."""
         listed = subprocess.run(["squeue", "-h", "-j", number], capture_output=True, text=True)
+        if listed.returncode and "Invalid job id" not in listed.stderr:
+            return True
         return bool(listed.stdout.strip())
 
     def _cancel_left_behind(self):
@@ -222,13 +244,3 @@ class Dask:
 
     def stop(self):
         self.stopped = True
-
-
-def _problem(task):
-    """Why this machine cannot make a task, in one sentence; None if it can."""
-    host = platform.node()
-    if not Path(task["arguments"][0]).exists():
-        return f"{host} does not see {task['arguments'][0]}; all machines need the same file system"
-    if package_digest() != task["package"]:
-        return f"{host} has another version of diffseg_utils in {PACKAGE}"
-    return None

@@ -3,27 +3,45 @@
 import os
 import shutil
 from collections import Counter
+from dataclasses import dataclass
 
 import psutil
 
-from ..files import read_json
-from .launch import Room, cores
-from .records import backbone_of
+from .records import backbone_of, read_record
 from .run import pick_device
 
 GB = 1e9
 WIDENED_BELOW = 2**30  # bytes: smaller feature maps are widened to float32 for a training
+BESIDE = 0.4  # GB of the process that executes a notebook, beside the kernel
 SMALL = 100e6  # bytes of weights: such networks need what the table of stages says
 
 
-def check(run, echo=print):
+@dataclass(frozen=True)
+class Room:
+    """What there is to compute with: how many jobs at once, threads of each, GB of memory, ids of
+    GPUs (one for each job).
+    """
+
+    slots: int
+    threads: int
+    memory: float
+    gpus: tuple = ()
+
+
+def cores():
+    """Processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def check(run, here=True, echo=print):
     """Read every image and label of a run once and look for its checkpoint, before any work starts.
 
     ValueError or OSError names what is wrong; a class that no classifier can learn is only
-    mentioned.
+    mentioned. here: whether it is computed on this machine.
     """
     _, weights = backbone_of(run)
-    if run.device != "auto":
+    if here and run.device != "auto":
         pick_device(run.device)
     if not weights.exists():
         raise FileNotFoundError(
@@ -47,10 +65,10 @@ def memory_of(job):
     """GB that a job needs at most: what it took before, else what the table of stages and the size
     of the network say.
     """
-    if job.record.exists():
-        peak = read_json(job.record)["facts"].get("peak_mib")
-        if peak and peak == peak:  # nan where the system does not say
-            return 1.1 * peak * 2**20 / GB
+    record = read_record(job)
+    peak = record and record["facts"].get("peak_mib")
+    if peak:
+        return 1.1 * peak * 2**20 / GB + BESIDE
     needed = job.stage.memory
     if "preset" not in job.stage.values or backbone_of(job.run)[1].stat().st_size < SMALL:
         return needed
@@ -97,7 +115,7 @@ def room_for(plan, jobs=None, device="auto", *, there=None):
 
 def _gpus(device):
     """Ids of the GPUs to use, as CUDA_VISIBLE_DEVICES wants them; none on another device."""
-    if device == "auto" and not shutil.which("nvidia-smi"):
+    if device == "auto" and not (shutil.which("nvidia-smi") or shutil.which("rocm-smi")):
         return []  # without loading torch
     if pick_device(device) != "cuda":
         return []

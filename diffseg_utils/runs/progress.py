@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..files import atomic
@@ -32,7 +32,7 @@ def progress(label):
 
 
 def _write_share(unfinished, share):
-    with atomic(unfinished / "progress") as partial:
+    with suppress(OSError), atomic(unfinished / "progress") as partial:  # it is only shown
         partial.write_text(f"{share:.4f}")
 
 
@@ -70,7 +70,7 @@ class Forecast:
             if late or (share and seconds > 15):
                 took += seconds
                 meant += self.expected[job] * (1 if late else min(max(share, 0.05), 0.95))
-        # one expected minute of doubt: the first job that ends early does not decide everything
+        # as if 30 expected seconds had taken 30: the first job alone does not decide
         return (took + 30) / (meant + 30)
 
     def to_go(self, running, waiting):

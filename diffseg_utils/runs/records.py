@@ -13,7 +13,7 @@ from pathlib import Path
 from ..files import read_json, sha256, write_json
 from ..presets import BACKBONES, KS, RECIPES
 from .run import PACKAGE, code_cells, parameters_of, tags
-from .stages import BOTH, FEATURES, TRAINING, VOTING
+from .stages import BOTH, FEATURES, TRAINING, VOTING, Job
 
 WHERE = ("data", "results")  # parameters that say where, not what
 NEVER = "no record of it here"
@@ -30,7 +30,10 @@ class Checksums:
         self.file = runs_root / "checksums.json"
         self.root = runs_root.parent.parent
         self.verify = verify
-        self.known = read_json(self.file) if self.file.exists() else {}
+        try:
+            self.known = read_json(self.file)
+        except (OSError, ValueError):
+            self.known = {}
         self.read = set()
         self.lock = threading.Lock()
 
@@ -40,7 +43,7 @@ class Checksums:
         """
         path = Path(path)
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
+            files = sorted(f for f in path.rglob("*") if f.is_file() and f.name[0] != ".")
         else:
             files = [path] if path.exists() else []
         return {self.name(file): self._of_file(file) for file in files}
@@ -102,10 +105,14 @@ def modules_of(job):
     """{file: checksum} of the modules that decide what a job leaves."""
     family = job.run.preset.painted if "preset" in job.stage.values else "all"
     files = [file for module in job.stage.computes for file in files_of(module, family)]
-    return {
-        file.relative_to(PACKAGE).as_posix(): _digest(file.read_text(encoding="utf-8"))
-        for file in files
-    }
+    names = [file.relative_to(PACKAGE).as_posix() for file in files]
+    return {name: checksum_of_module(name) for name in names}
+
+
+def checksum_of_module(name):
+    """Checksum of a file of the package; None if it is not there."""
+    file = PACKAGE / name
+    return _digest(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def files_of(module, family="all"):
@@ -171,14 +178,23 @@ VALUES = {
 }
 
 
+def read_record(job):
+    """The record of a job; None if there is none that can be read."""
+    try:
+        record = read_json(job.record)
+    except (OSError, ValueError):
+        return None
+    whole = {"fingerprint", "outputs", "seconds", "facts"} <= record.keys()
+    return record if whole and COMPARED.keys() <= record["fingerprint"].keys() else None
+
+
 def why_stale(job, checksums, now=None, reads=True):
     """Why a job has to be made, in a few words of plain English; None if what it left is current.
 
     now: its fingerprint, if it is known already; reads: whether what it reads counts.
     """
-    try:
-        record = read_json(job.record)
-    except (FileNotFoundError, ValueError):
+    record = read_record(job)
+    if record is None:
         return NEVER
     before, now = record["fingerprint"], now or fingerprint(job, checksums)
     for part, compare in COMPARED.items():
@@ -252,7 +268,7 @@ def finish(job, found, checksums, seconds, facts):
 def write_manifest(job, found, seconds, facts):
     """Write run.json: what produced these results, by stages 01 to 03."""
     run = job.run
-    made = {name: read_json(type(job).of(name, run, {}).record) for name in (FEATURES, TRAINING)}
+    made = {name: read_json(Job.of(name, run, {}).record) for name in (FEATURES, TRAINING)}
     made[VOTING] = {"fingerprint": found, "seconds": seconds, "facts": facts}
     of_stage = ("peak_mib", "threads")
     noted = {

@@ -154,7 +154,9 @@ class Run:
         """
         from .resources import peak_mib, processor, threads
 
-        facts |= {"processor": processor(), "threads": threads(), "peak_mib": peak_mib()}
+        peak = peak_mib()
+        known = None if peak != peak else peak  # nan where the system does not say
+        facts |= {"processor": processor(), "threads": threads(), "peak_mib": known}
         if "DIFFSEG_UNFINISHED" in os.environ:
             write_json(self.unfinished(stage) / "facts.json", facts)
         else:
