@@ -16,6 +16,7 @@ from .run import PACKAGE, code_cells, parameters_of, tags
 from .stages import BOTH, FEATURES, TRAINING, VOTING, Job
 
 WHERE = ("data", "results")  # parameters that say where, not what
+PARTS = ("code", "modules", "parameters", "values", "reads")  # of a fingerprint
 NEVER = "no record of it here"
 
 
@@ -185,7 +186,7 @@ def read_record(job):
     except (OSError, ValueError):
         return None
     whole = {"fingerprint", "outputs", "seconds", "facts"} <= record.keys()
-    return record if whole and COMPARED.keys() <= record["fingerprint"].keys() else None
+    return record if whole and {*PARTS} == record["fingerprint"].keys() else None
 
 
 def why_stale(job, checksums, now=None, reads=True):
@@ -197,9 +198,9 @@ def why_stale(job, checksums, now=None, reads=True):
     if record is None:
         return NEVER
     before, now = record["fingerprint"], now or fingerprint(job, checksums)
-    for part, compare in COMPARED.items():
+    for part in PARTS:
         if before[part] != now[part] and (reads or part != "reads"):
-            return compare(before[part], now[part])
+            return _difference(part, before[part], now[part])
     found = {}
     for path in job.leaves:
         if not path.exists():
@@ -211,39 +212,23 @@ def why_stale(job, checksums, now=None, reads=True):
     return None
 
 
-def _changed_modules(before, now):
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return f"{', '.join(names)} changed"
-
-
-def _changed_values(before, now):
-    for name in before.keys() | now.keys():
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict) and old != new:
-            inner = next(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-            return f"{name}: {inner} changed"
-        if old != new:
-            return f"{name} changed"
-
-
-def _changed_parameters(before, now):
-    name = next(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return f"{name}: {before.get(name)!r} before, {now.get(name)!r} now"
-
-
-def _changed_reads(before, now):
-    names = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{min(names)}{more} came out different"
-
-
-COMPARED = {
-    "code": lambda before, now: "the notebook's code changed",
-    "modules": _changed_modules,
-    "parameters": _changed_parameters,
-    "values": _changed_values,
-    "reads": _changed_reads,
-}
+def _difference(part, before, now):
+    """What differs between the same part of two fingerprints, in plain English."""
+    if part == "code":
+        return "the notebook's code changed"
+    names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
+    old, new = before.get(names[0]), now.get(names[0])
+    if part == "modules":
+        return f"{', '.join(names)} changed"
+    if part == "parameters":
+        return f"{names[0]}: {old!r} before, {new!r} now"
+    if part == "reads":
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{names[0]}{more} came out different"
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        return f"{names[0]}: {', '.join(inner)} changed"
+    return f"{names[0]} changed"
 
 
 def finish(job, found, checksums, seconds, facts):
