@@ -365,7 +365,7 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
 @one_sentence
 def status(results, recipe, table):
     """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95 % interval."""
-    from . import tables
+    from .evaluation import tables
 
     choose("recipe", recipe, RECIPES)
     folder, make = (
