@@ -371,7 +371,7 @@ def status(results, recipe, table):
     """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95
     % interval.
     """
-    from . import tables
+    from .evaluation import tables
 
     choose("recipe", recipe, RECIPES)
     folder, make = (

@@ -1,15 +1,14 @@
-"""Scores from confusion matrices: the published mIoU, the masked one, and differences of two rules.
+"""Scores from confusion matrices: the published mIoU and the masked one.
 
 A confusion [C + 1, C] counts pixels: row = truth, column = prediction. The last row collects truths
 outside 0..C-1. Confusions of several images add up. Functions that take a confusion also take a
-stack of them, [..., C + 1, C]. Shapes: B images, C classes, S trainings, R resamples.
+stack of them, [..., C + 1, C], also as labelled arrays. Shapes: C classes, N members.
 """
 
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtrit
 
 PROTOCOLS = ("published", "masked")
 
@@ -88,8 +87,8 @@ def iou(confusion, ignore_label=None, protocol="published"):
     there, and a class absent from prediction and truth scores 0. "masked": these pixels are
     dropped, and a class absent from both is not scored. ValueError for another protocol or shape.
     """
-    areas, scored = _areas(confusion, ignore_label, protocol)
-    return np.where(scored, _ratio(areas, protocol), np.nan)
+    areas, scored = areas_of(confusion, ignore_label, protocol)
+    return np.where(scored, ratio(areas, protocol), np.nan)
 
 
 def mean_iou(confusion, ignore_label=None, protocol="published"):
@@ -97,11 +96,11 @@ def mean_iou(confusion, ignore_label=None, protocol="published"):
 
     nan if no class is scored.
     """
-    percent = _mean_percent(iou(confusion, ignore_label, protocol))
+    percent = mean_percent(iou(confusion, ignore_label, protocol))
     return percent if percent.ndim else float(percent)
 
 
-def _areas(confusion, ignore_label, protocol):
+def areas_of(confusion, ignore_label, protocol):
     """(areas float64 [..., 2, C], scored bool [C]).
 
     areas: intersection and union of every class in pixels; they add up over images.
@@ -125,7 +124,7 @@ def _areas(confusion, ignore_label, protocol):
     return np.stack([intersection, union], -2).astype(np.float64), scored
 
 
-def _ratio(areas, protocol):
+def ratio(areas, protocol):
     """Intersection over union [..., C] of areas [..., 2, C]; nan where "masked" scores nothing."""
     intersection, union = areas[..., 0, :], areas[..., 1, :]
     scores = intersection / (union + 1e-8)
@@ -134,131 +133,8 @@ def _ratio(areas, protocol):
     return np.where(union > 0, scores, np.nan)
 
 
-def _mean_percent(scores):
+def mean_percent(scores):
     """100 times the mean over the last axis, without the classes that are nan."""
     n_scored = (~np.isnan(scores)).sum(-1)
     with np.errstate(invalid="ignore"):  # 0 / 0 if no class is scored
         return 100 * np.nansum(scores, -1) / n_scored
-
-
-# ---- differences of two rules -------------------------------------------------------------------
-
-
-def paired_bootstrap(a, b, ignore_label=None, protocol="published", resamples=10_000, seed=0):
-    """Is rule a better than rule b? dict(difference, low, high) in points of mIoU.
-
-    difference: mIoU(a) - mIoU(b); low, high: its 95 % interval. a, b: confusions [B, C + 1, C] of
-    the same B images, or [S, B, C + 1, C] of S trainings, whose differences are averaged.
-
-    Images, and trainings, are drawn with replacement, the same ones for a and b, so what makes an
-    image hard for both cancels. Percentiles are too narrow for few images or trainings. They are
-    stretched as Student's t and sqrt(n / (n - 1)) stretch a normal interval (Hesterberg 2015), with
-    degrees of freedom by Satterthwaite. One image has no interval: nan. ValueError for confusions
-    of different images.
-    """
-    a, b = _paired_areas(a, b, ignore_label, protocol)  # (S, B, 2, C) each
-    n_seeds, n_images = a.shape[:2]
-    rng = np.random.default_rng(seed)
-
-    def miou_of(draws, areas):
-        """mIoU in percent [R, S] of images drawn `draws` [R, B] times."""
-        return _mean_percent(_ratio(np.tensordot(draws, areas, (1, 1)), protocol))
-
-    def difference_of(draws):
-        """mIoU(a) - mIoU(b), [R, S]."""
-        draws = draws.astype(float)
-        return miou_of(draws, a) - miou_of(draws, b)
-
-    every_image_once = np.ones((1, n_images))
-    by_seed = difference_of(every_image_once)[0]  # (S,)
-    difference = by_seed.mean()
-    if n_images == 1:
-        return {"difference": float(difference), "low": np.nan, "high": np.nan}
-
-    image_draws = rng.multinomial(n_images, [1 / n_images] * n_images, resamples)  # (R, B)
-    resampled = difference_of(image_draws)  # (R, S)
-    seed_draws = rng.multinomial(n_seeds, [1 / n_seeds] * n_seeds, resamples)  # (R, S)
-    draws = (resampled * seed_draws / n_seeds).sum(1)  # (R,)
-
-    image_variance = resampled.mean(1).var()
-    seed_variance = by_seed.var() / n_seeds
-    stretch = _stretch(image_variance, n_images, seed_variance, n_seeds)
-    percentiles = np.quantile(draws, (0.025, 0.975))
-    low, high = difference + stretch * (percentiles - difference)
-    return {"difference": float(difference), "low": float(low), "high": float(high)}
-
-
-def _stretch(image_variance, n_images, seed_variance, n_seeds):
-    """The factor by which a percentile interval is too narrow.
-
-    Its variance is the sum of two: one over n_images images, one over n_seeds trainings.
-    """
-    shrunk = np.array([image_variance, seed_variance])
-    units = np.array([n_images, max(n_seeds, 2)])
-    if not shrunk.any():
-        return 1.0
-    variance = shrunk * units / (units - 1)
-    freedom = variance.sum() ** 2 / (variance**2 / (units - 1)).sum()
-    student, normal = stdtrit(freedom, 0.975), ndtri(0.975)
-    return student / normal * np.sqrt(variance.sum() / shrunk.sum())
-
-
-def paired_permutation(a, b, ignore_label=None, protocol="published", permutations=10_000, seed=0):
-    """Two-sided p-value of the hypothesis that it does not matter which rule is called a.
-
-    a, b: as in paired_bootstrap. In each permutation a and b are swapped at random in every image.
-    All trainings of an image are swapped together, so the p-value is about other images, not about
-    other trainings. p = (1 + n) / (1 + permutations), where n permutations give a difference at
-    least as large as the observed one.
-    """
-    a, b = _paired_areas(a, b, ignore_label, protocol)  # (S, B, 2, C) each
-    rng = np.random.default_rng(seed)
-    swaps = rng.integers(2, size=(1 + permutations, a.shape[1])).astype(float)  # (R, B)
-    swaps[0] = 0  # the observed difference
-    moved = np.tensordot(swaps, b - a, (1, 1))  # (R, S, 2, C)
-    miou_a = _mean_percent(_ratio(a.sum(1) + moved, protocol))  # (R, S)
-    miou_b = _mean_percent(_ratio(b.sum(1) - moved, protocol))
-    size = np.abs((miou_a - miou_b).mean(1))  # (R,)
-    as_large = size >= size[0] - 1e-9  # differences that are equal up to rounding count
-    return float(as_large.mean())
-
-
-def _paired_areas(a, b, ignore_label, protocol):
-    """[areas of a, areas of b], each [S, B, 2, scored classes]; ValueError for other images."""
-    a, b = np.asarray(a), np.asarray(b)
-    if a.ndim not in (3, 4) or a.shape != b.shape or 0 in a.shape:
-        raise ValueError(
-            "a and b must be confusions [(seeds,) images, classes + 1, classes], "
-            f"not {a.shape} and {b.shape}"
-        )
-    a = a.reshape(-1, *a.shape[-3:])  # (S, B, C + 1, C)
-    b = b.reshape(-1, *b.shape[-3:])
-    differs = (a.sum(-1) != b.sum(-1)).any((0, 2))  # (B,)
-    if differs.any():
-        raise ValueError(
-            f"image {differs.argmax()} has another truth in a than in b; "
-            "the same images, in one order"
-        )
-    paired = []
-    for counts in (a, b):
-        areas, scored = _areas(counts, ignore_label, protocol)
-        paired.append(areas[..., scored])
-    return paired
-
-
-def verdict(low, high):
-    """What the interval of a difference says: "gain", "loss", or "not resolved" around zero."""
-    if low > 0:
-        return "gain"
-    if high < 0:
-        return "loss"
-    return "not resolved"
-
-
-def images_needed(low, high, n_images, effect=0.2):
-    """How many images would shrink the interval (low, high) of n_images to +- effect points.
-
-    A whole number as a float, or nan. Widths go with 1 / sqrt(n). A true effect of just that size
-    is then found half of the time; with twice as many images, in four of five cases.
-    """
-    return float(np.ceil(n_images * ((high - low) / 2 / effect) ** 2))

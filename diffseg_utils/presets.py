@@ -26,10 +26,16 @@ class Preset:
     folders: tuple = (("train", "real/train"), ("validation", "ddpm"), ("test", "real/test"))
     skip: tuple = ()  # ((split, images to skip first), ...)
     epochs: int = 100  # at most; the published number
+    sides: tuple = ()  # pairs of classes, left and right, that change places in a mirror image
 
     @property
     def n_classes(self):
         return len(self.classes)
+
+    def mirrored_classes(self):
+        """The class id that each class has in a mirror image: [C]."""
+        other = {a: b for pair in self.sides for a, b in (pair, pair[::-1])}
+        return [self.classes.index(other.get(name, name)) for name in self.classes]
 
     def resized(self, **counts):
         """This dataset with other numbers of images, such as resized(test=500).
@@ -103,6 +109,7 @@ _PUBLISHED = (
         ),
         _counts(20, 0, 500),
         "ffhq",
+        sides=(("l_brow", "r_brow"), ("l_ear", "r_ear"), ("l_eye", "r_eye")),
     ),
     Preset(
         "ade_bedroom_30",

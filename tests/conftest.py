@@ -4,6 +4,7 @@ may lie beside the clone.
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = (
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 
 from diffseg_utils.__main__ import main
 from diffseg_utils.backbone import create, load_backbone
+from diffseg_utils.presets import DATASETS
 
 PUBLISHED_SMALL = Path(__file__).parent / "fixtures" / "published_small"
 BESIDE = (
@@ -83,3 +85,19 @@ def tiny_json(tiny_spec, tiny_weights, tmp_path_factory):
 def tiny(tiny_json):
     """The loaded Backbone; tests must not change it."""
     return load_backbone(tiny_json)
+
+
+@pytest.fixture
+def results_of(tmp_path):
+    """results_of(scores, name, seed): leaves them below tmp_path, as a run that has ended."""
+
+    def leave(scores, name, seed, recipe="published", **facts):
+        variant = "" if recipe == "published" else f"_{recipe}"
+        folder = tmp_path / name / f"seed{seed}{variant}"
+        scores.save(folder / "scores.npz")
+        preset = asdict(DATASETS[name.split("@")[0]])
+        run = {"seed": seed, "recipe": recipe, "preset": preset, "checkpoint_sha256": "one"}
+        (folder / "run.json").write_text(json.dumps(run | facts))
+        return folder
+
+    return leave

@@ -7,8 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from diffseg_utils.boundaries import boundary_confusion, boundary_length, fragments, trimap
-from diffseg_utils.metrics import iou, mean_iou, paired_bootstrap
+from diffseg_utils.evaluation.boundaries import (
+    boundary_confusion,
+    boundary_length,
+    fragments,
+    trimap,
+)
+from diffseg_utils.evaluation.significance import paired_bootstrap
+from diffseg_utils.metrics import iou, mean_iou
 
 
 def drawn(*rows):

@@ -8,7 +8,7 @@ import torch
 from scipy.special import softmax
 from torchmetrics.classification import MulticlassCalibrationError
 
-from diffseg_utils.calibration import (
+from diffseg_utils.evaluation.calibration import (
     COLUMNS,
     area_under_risk_coverage,
     brier,

@@ -54,7 +54,7 @@ leave("history", "loss")
 leave("ensemble", "weights")
 """,
     "03_voting_analysis": """\
-for name in ("scores", "confusions", "calibration", "examples"):
+for name in ("scores", "examples"):
     leave(name, f"{name} by {run.path('ensemble').read_text()}")
 """,
     "04_figure_reproduction": """\
@@ -157,7 +157,7 @@ def finish(project, drive):
     steps = (project / "data" / "steps.txt").read_text().split()
     assert steps == [str(step) for step in range(10)], "each step once: it went on where it was"
     folder = project / "results" / "mini_smoke" / "seed0"
-    assert (folder / "scores.csv").read_text() == "scores by weights"
+    assert (folder / "scores.npz").read_text() == "scores by weights"
     left = [path for name in ("results", "data") for path in (project / name).rglob(".*")]
     assert not left, "nothing unfinished is left"
     return said

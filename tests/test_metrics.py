@@ -10,17 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffseg_utils.metrics import (
-    changes,
-    confusion,
+from diffseg_utils.evaluation.significance import (
     images_needed,
-    iou,
-    mean_iou,
     paired_bootstrap,
     paired_permutation,
-    pairwise_disagreement,
     verdict,
 )
+from diffseg_utils.metrics import changes, confusion, iou, mean_iou, pairwise_disagreement
 
 property_test = settings(derandomize=True, deadline=None, max_examples=80)
 IGNORE = st.sampled_from([None, 0, 1, 255, -1])

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from conftest import diffseg
 
-from diffseg_utils.evidence import load
-from diffseg_utils.metrics import mean_iou, paired_bootstrap, verdict
+from diffseg_utils.evaluation import compare, load_scores
+from diffseg_utils.metrics import mean_iou
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.runs.run import parameters_of
+from diffseg_utils.voting import RULES
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -90,9 +91,7 @@ def test_smoke_leaves_what_a_run_leaves(smoke):
                 "02_classifier_training.ipynb",
                 "03_voting_analysis.ipynb",
                 "history.csv",
-                "scores.csv",
-                "confusions.npz",
-                "calibration.npz",
+                "scores.npz",
                 "run.json",
             )
         ),
@@ -107,49 +106,40 @@ def test_smoke_leaves_what_a_run_leaves(smoke):
     ]
 
 
-def test_smoke_scores_follow_from_its_confusions(smoke):
-    folder = smoke / "results" / "mini_smoke" / "seed0"
-    scores = pd.read_csv(folder / "scores.csv")
-    with np.load(folder / "confusions.npz") as file:
-        confusions, rules, chosen = file["confusions"], list(file["rules"]), file["chosen"]
-    assert confusions.shape[1:] == (SMOKE.counts["test"], SMOKE.n_classes + 1, SMOKE.n_classes)
-    assert (confusions.sum((2, 3)) == 64 * 64).all()
-    for rule in ("majority", "mean", "geometric_mean", "most_certain", "entropy_weighted"):
-        row = scores.query(
-            "split == 'test' and rule == @rule and protocol == 'published' and `class` == 'mean'"
-        )
-        value = mean_iou(confusions[rules.index(rule)].sum(0), SMOKE.ignore_label)
-        assert row[~row.chosen.astype(bool)].iou.item() == pytest.approx(value, abs=1e-6)
-    assert chosen.sum() == 1
+def test_smoke_counts_every_rule_on_both_splits(smoke):
+    scores = load_scores(smoke / "results" / "mini_smoke" / "seed0" / "scores.npz")
+    for split in ("validation", "test"):
+        n_images = SMOKE.counts[split]
+        for rule in RULES:
+            counts = scores.confusions(rule, split)
+            assert counts.shape == (1, n_images, SMOKE.n_classes + 1, SMOKE.n_classes)
+            assert (counts.sum((2, 3)) == 64 * 64).all()
+        members = scores.of(split).members.sum(("truth", "predicted"))
+        assert members.shape == (1, 10, n_images) and (members == 64 * 64).all()
+    assert scores.rules == [*RULES, "k chosen", "pool chosen"]
+    total = scores.confusions("mean")[0].sum(0)
+    assert scores.miou().sel(rule="mean") == mean_iou(total, SMOKE.ignore_label)
 
 
-def test_smoke_chooses_a_pool_and_counts_confidence(smoke):
-    folder = smoke / "results" / "mini_smoke" / "seed0"
-    with (
-        np.load(folder / "confusions.npz") as votes,
-        np.load(folder / "calibration.npz") as trusted,
-    ):
-        assert votes["pool_grid"].shape == (18, 3) and list(votes["pool_grid"][0]) == [0, 1, 1], (
-            "the simplest is the first"
-        )
-        at, names = list(votes["rules"]).index("pool"), list(trusted["rules"])
-        assert votes["k"][at] == votes["pool_grid"][votes["pool_miou"].argmax()][0]
-        assert names[-2:] == ["k chosen", "pool chosen"] and trusted["histograms"].shape == (
-            7,
-            7,
-            128,
-        )
-        right = {
-            name: trusted["histograms"][names.index(name), 2].sum()
-            for name in ("majority", "pool chosen")
-        }
-        for name, row in (
-            ("majority", list(votes["rules"]).index("majority")),
-            ("pool chosen", at),
-        ):
-            assert right[name] == np.trace(votes["confusions"][row].sum(0)[: SMOKE.n_classes])
-        assert trusted["brier"].sum(1) == pytest.approx(trusted["histograms"][:, 3].sum(1))
-        assert (trusted["count"] == 64 * 64).all()
+def test_smoke_chooses_on_validation_and_counts_confidence(smoke):
+    scores = load_scores(smoke / "results" / "mini_smoke" / "seed0" / "scores.npz")
+    chosen, curve = scores.attrs["chosen"][0], scores.curve("sweep")
+    validation = curve.sel(split="validation", seed=0)
+    assert chosen["k"] == validation.k[validation.argmax("k")]
+    of_test = curve.sel(split="test", seed=0, k=chosen["k"])
+    assert of_test == scores.miou().sel(rule="k chosen").item()
+    pools = scores.curve("pools").sel(split="validation", seed=0)
+    first = {name: pools[name][0].item() for name in ("k", "r", "temperature")}
+    assert len(pools) == 18 and first == {"k": 0, "r": 1, "temperature": 1}, "the simplest first"
+    best = pools[pools.argmax("point").item()]
+    assert chosen["pool"] == {name: best[name].item() for name in first}
+    histogram = scores.observed["calibration"]["histogram"].sel(split="test", seed=0)
+    for rule in ("majority", "pool chosen"):
+        right = histogram.sel(rule=rule, quantity="right").sum()
+        assert right == np.trace(scores.confusions(rule)[0].sum(0)[: SMOKE.n_classes])
+    penalty = scores.observed["calibration"]["penalty"].sel(score="brier").sum("image")
+    brier = histogram.sel(quantity="brier").sum("bin")
+    assert penalty.sel(seed=0).values == pytest.approx(brier.values)
 
 
 def test_smoke_says_where_it_comes_from(smoke):
@@ -217,7 +207,6 @@ def test_evidence_is_made_from_the_runs_that_are_there(evidence, smoke):
         "evidence.csv",
         "10_what_helps.ipynb",
         "what_helps.csv",
-        "label_budget.csv",
         "seed0",
         "seed1",
         "seed0_tuned",
@@ -231,32 +220,25 @@ def test_evidence_is_made_from_the_runs_that_are_there(evidence, smoke):
 
 
 def test_evidence_follows_from_its_counts(evidence):
-    found, table = load(evidence / "evidence.npz"), pd.read_csv(evidence / "evidence.csv")
-    names = list(found["rules"])
-    new, old = (
-        found["confusions"][:, :, names.index(rule)].swapaxes(0, 1) for rule in ("mean", "majority")
-    )
-    assert new.shape == (2, 4, SMOKE.n_classes + 1, SMOKE.n_classes)
+    scores = load_scores(evidence / "evidence.npz")
+    table = pd.read_csv(evidence / "evidence.csv")
+    assert scores.confusions("mean").shape == (2, 4, SMOKE.n_classes + 1, SMOKE.n_classes)
     row = table.query(
         "comparison == 'mean minus majority' and measure == 'mIoU' and protocol == 'published' and images == 4"
     )
     row = row.iloc[0]
-    gain = paired_bootstrap(new, old, SMOKE.ignore_label)
-    assert [row.difference, row.low, row.high] == pytest.approx(
-        [gain[x] for x in ("difference", "low", "high")], abs=1e-4
-    )
-    assert row.verdict == verdict(gain["low"], gain["high"]) and row.seeds == 2
-    seeds = [np.load(evidence / f"seed{k}" / "confusions.npz") for k in (0, 1)]
-    for counts, stored in zip(old, seeds):  # the first images are those of notebook 03
-        expected = stored["confusions"][list(stored["rules"]).index("majority")]
-        assert np.abs(counts[:3] - expected).sum() <= 2e-3 * expected.sum()
+    gain = compare(scores, "mean", "majority")
+    numbers = ["difference", "low", "high"]
+    assert row[numbers].tolist() == pytest.approx([gain[x] for x in numbers], abs=1e-4)
+    assert row.verdict == gain["verdict"] and row.seeds == 2
+    for seed in (0, 1):  # the first images are those of notebook 03
+        expected = load_scores(evidence / f"seed{seed}" / "scores.npz").confusions("majority")[0]
+        counts = scores.counts.sel(seed=seed, rule="majority")[:3].values
+        assert np.abs(counts - expected).sum() <= 2e-3 * expected.sum()
 
 
 def test_what_helps_is_ranked_and_costed(evidence):
-    effects, budget = (
-        pd.read_csv(evidence / "what_helps.csv"),
-        pd.read_csv(evidence / "label_budget.csv"),
-    )
+    effects = pd.read_csv(evidence / "what_helps.csv")
     assert set(effects.change) == {
         "vote: mean",
         "vote: entropy-weighted, k = 1",
@@ -271,12 +253,6 @@ def test_what_helps_is_ranked_and_costed(evidence):
     }
     assert effects.difference.is_monotonic_decreasing and effects.cost.notna().all()
     assert (effects.low <= effects.difference).all() and (effects.difference <= effects.high).all()
-    assert sorted(set(budget.images)) == [1, 2, 4]
-    everything = budget[(budget.images == 4) & (budget.rule != "majority")].iloc[0]
-    same = effects[effects.change == "vote: entropy-weighted, k = 1"].iloc[0]
-    assert [everything.difference, everything.low] == pytest.approx(
-        [same.difference, same.low], abs=1e-4
-    )
 
 
 def test_status_reads_the_results(smoke):

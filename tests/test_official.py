@@ -13,9 +13,11 @@ import pytest
 import torch
 from conftest import diffseg
 
+from diffseg_utils import backbone
 from diffseg_utils.backbone import anatomy, load_backbone, shared_noise
 from diffseg_utils.classifiers import PixelEnsemble
-from diffseg_utils.data import Sample, labels_of, samples, to_input
+from diffseg_utils.data import labels_of, samples, to_input
+from diffseg_utils.evaluation import Prediction
 from diffseg_utils.features import extract
 from diffseg_utils.official import vote as official_vote
 from diffseg_utils.official.classifiers import fitting_presets
@@ -148,15 +150,16 @@ def test_every_rule_has_its_row(voted, plain):
     assert miou > 30, "the classifiers have learned"
     assert rows.pop("majority").startswith(f"| majority | {miou:.2f} |  | ")
     assert (
-        set(rows) >= {"rule", "mean", "geometric mean", "most certain", "entropy weighted, k = 1"}
-        and len(rows) == 6
+        set(rows) >= {"rule", "mean", "geometric mean", "most certain", "entropy-weighted, k = 1"}
+        and len(rows) == 7
     )
     assert any(
-        re.fullmatch(r"entropy weighted, k = \S+, chosen on validation", name) for name in rows
+        re.fullmatch(r"entropy-weighted, k = \S+, chosen on validation", name) for name in rows
     )
     gain = r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]"
     assert all(
-        len(re.findall(gain, row)) == (0 if name == "rule" else 2) for name, row in rows.items()
+        len(re.findall(gain, row)) == (0 if name == "rule" or "member" in name else 2)
+        for name, row in rows.items()
     )
 
 
@@ -186,7 +189,7 @@ def test_features_of_a_run_are_used_if_current(classifiers, voted, mini, tmp_pat
     def refuse(*args, **kw):
         raise ValueError("the U-Net was asked")
 
-    monkeypatch.setattr(official_vote, "load_backbone", refuse)
+    monkeypatch.setattr(backbone, "load_backbone", refuse)
     own = tmp_path / "ensemble.safetensors"  # as a run leaves them
     PixelEnsemble.from_published(classifiers).save(own)
     ask = (
@@ -217,12 +220,11 @@ def test_k_is_chosen_on_validation_by_hand():
     """
     probs = torch.tensor([[0.01, 0.99], [0.8, 0.2], [0.8, 0.2]])[:, :, None, None]
     for truth, k in ((1, "0.5"), (0, "0")):  # the smallest of the grid that is right
-        predictions = iter([(Sample("a", None, np.array([[truth]])), probs)])
-        rules = official_vote._chosen_on_validation(
-            predictions, SimpleNamespace(n_classes=2, ignore_label=255)
-        )
-        assert list(rules) == [f"entropy weighted, k = {k}, chosen on validation"]
-        assert next(iter(rules.values()))(probs).argmax() == truth
+        predictions = [Prediction("a", {0: probs}, np.array([[truth]]))]
+        preset = SimpleNamespace(classes=("a", "b"), n_classes=2, ignore_label=255)
+        rule = official_vote._chosen_on_validation(predictions, preset)["k chosen"]
+        assert rule.label == f"entropy-weighted, k = {k}, chosen on validation"
+        assert rule(probs).argmax() == truth
 
 
 def test_without_a_validation_split_no_k_is_chosen(tmp_path):

@@ -54,6 +54,8 @@ def test_environment_yml_installs_the_lock_and_this_package_and_gives_reasons():
             "torch",
             [
                 "metrics",
+                "evaluation",
+                "evaluation.tables",
                 "runs",
                 "runs.records",
                 "runs.launch",
@@ -65,7 +67,7 @@ def test_environment_yml_installs_the_lock_and_this_package_and_gives_reasons():
             ],
         ),
         ("papermill", ["runs.launch", "runs.places", "__main__"]),
-        ("sklearn", ["classifiers", "training", "evidence"]),
+        ("sklearn", ["classifiers", "training", "evaluation.observers"]),
     ],
 )
 def test_light_modules_do_not_load(heavy, modules):

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diffseg_utils.evaluation.tables import costs_markdown
 from diffseg_utils.runs.resources import STATUS, measure, peak_mib
-from diffseg_utils.tables import costs_markdown
 
 
 def test_the_clock_takes_the_median_of_the_repeats_and_not_the_first_call():

@@ -153,24 +153,45 @@ def house(tmp_path, monkeypatch):
 # ---------------------
 
 # These name files, are counted by value, only show, or are used where a person asks for it.
-NEUTRAL = {"files", "presets", "runs", "figures", "tables", "official"}
+NEUTRAL = {"files", "presets", "runs", "figures", "official", "evaluation/tables"}
+ON_IMPORT = {"evaluation/scores", "evaluation/significance"}  # what evaluation/__init__ imports
 
 
-def modules_imported(source, package=""):
-    """Names of the package's modules that Python text imports (of folders: the folder's)."""
+def modules_imported(source, module=""):
+    """The package's modules that Python text imports, as stages name them.
+
+    module: that of the text. A folder stands for all of its files, but those of evaluation/ are
+    named one by one.
+    """
     found = set()
+    inside = "evaluation" if module.startswith("evaluation/") else ""
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "stream":
+            found |= {"data", "features", "backbone"}  # Run.stream imports them when it is called
         if not isinstance(node, ast.ImportFrom):
             continue
-        module = node.module or ""
-        if module.startswith("diffseg_utils"):
-            module = module.removeprefix("diffseg_utils").strip(".")
+        name = node.module or ""
+        aliases = [alias.name for alias in node.names]
+        if name.startswith("diffseg_utils"):
+            name = name.removeprefix("diffseg_utils").strip(".")
         elif node.level == 0:
             continue
-        elif node.level == 1 and package:
+        elif node.level == 1 and inside:
+            name = f"evaluation.{name}".strip(".")
+        elif node.level == 1 and module:
             continue  # inside the same folder
-        found |= {module} if module else {alias.name for alias in node.names}
-    return {name.split(".")[0] for name in found}
+        if name == "" and "evaluation" in aliases:
+            found |= ON_IMPORT
+        elif name == "":
+            found |= set(aliases)
+        elif name == "evaluation":
+            files = [f"evaluation/{alias}" for alias in aliases]
+            found |= ON_IMPORT | {file for file in files if records.files_of(file)[0].exists()}
+        elif name.startswith("evaluation."):
+            found |= ON_IMPORT | {name.replace(".", "/")}
+        else:
+            found.add(name.split(".")[0])
+    return found
 
 
 def closure(modules):
@@ -182,8 +203,8 @@ def closure(modules):
         if name in NEUTRAL:
             continue
         for file in records.files_of(name):
-            package = name if file.parent.name == name else ""
-            new |= modules_imported(file.read_text(), package) - found
+            module = name if "/" in name or file.parent.name == name else ""
+            new |= modules_imported(file.read_text(), module) - found
     return found
 
 
@@ -250,7 +271,7 @@ MEMBERS = {TRAINING: "make", **VOTES}
     [
         ("diffseg_utils/figures/style.py", {}),
         ("diffseg_utils/runs/progress.py", {}),
-        ("diffseg_utils/tables.py", {}),
+        ("diffseg_utils/evaluation/tables.py", {}),
         ("diffseg_utils/presets.py", {}),
         ("diffseg_utils/scenes/cat.py", {}),
         ("README.md", {}),
@@ -258,7 +279,12 @@ MEMBERS = {TRAINING: "make", **VOTES}
         ("diffseg_utils/metrics.py", {**VOTES, FIGURES: "make"}),
         ("diffseg_utils/classifiers.py", MEMBERS),
         ("diffseg_utils/training.py", {**MEMBERS, EVIDENCE: "follow"}),
-        ("diffseg_utils/evidence.py", {EVIDENCE: "make", HELPS: "make", FIGURES: "follow"}),
+        ("diffseg_utils/evaluation/evidence.py", {EVIDENCE: "make", FIGURES: "follow"}),
+        (
+            "diffseg_utils/evaluation/observers.py",
+            {VOTING: "make", EVIDENCE: "make", FIGURES: "follow"},
+        ),
+        ("diffseg_utils/evaluation/significance.py", {**VOTES, FIGURES: "make"}),
         ("diffseg_utils/features.py", {FEATURES: "make", **MEMBERS}),
         ("diffseg_utils/scenes/horse.py", {FEATURES: "make", **MEMBERS}),
         ("diffseg_utils/backbone.py", {FEATURES: "make", TRAINING: "follow", **VOTES}),
@@ -363,10 +389,10 @@ def test_what_is_lost_or_damaged_is_made_again(house):
 
 def test_a_module_edited_meanwhile_makes_its_stage_again(house):
     def edit_meanwhile(place):
-        place.meanwhile[VOTING] = lambda: house.append("diffseg_utils/calibration.py")
+        place.meanwhile[VOTING] = lambda: house.append("diffseg_utils/evaluation/calibration.py")
 
     house.make(prepare=edit_meanwhile)
-    assert house.reasons()[VOTING] == "calibration.py changed"
+    assert house.reasons()[VOTING] == "evaluation/calibration.py changed"
 
 
 def test_unfinished_work_carries_a_fingerprint_and_goes(house):

@@ -1,63 +1,179 @@
 """README's tables: one row for all seeds of a dataset, backbone and recipe."""
 
-import json
-
 import numpy as np
 import pytest
+import xarray as xr
 
-from diffseg_utils.evidence import save
-from diffseg_utils.tables import (
+from diffseg_utils.evaluation import Scores, load_results
+from diffseg_utils.evaluation.scores import COUNTED, OUTSIDE
+from diffseg_utils.evaluation.tables import (
     COMPARISONS,
+    class_differences,
     costs_table,
+    difference_table,
     evidence_table,
+    image_differences,
+    markdown,
     recipe_gains,
     results_table,
+    rule_table,
+    table_1,
     training_table,
+    verdict_table,
 )
+from diffseg_utils.presets import DATASETS
+
+RULES = {
+    "majority": "majority",
+    "mean": "mean",
+    "most_certain": "most certain",
+    "entropy_weighted": "entropy-weighted, k = 1",
+    "k chosen": "k = 4 (validation)",
+}
 
 
 def confusions(right, wrong):
-    """[1, C + 1, C] of an image with two classes of 100 pixels each, of which so many are right."""
-    return np.array([[[right, 100 - right], [wrong, 100 - wrong], [0, 0]]])
+    """[C + 1, C] of an image with two classes of 100 pixels each, of which so many are right."""
+    return np.array([[right, 100 - right], [wrong, 100 - wrong], [0, 0]])
 
 
-def one_run(folder, recipe, less):
-    """The results of a seed, each rule a little better than the one before."""
-    rules, votes = (
-        ["majority", "mean", "entropy_weighted", "entropy_weighted", "pool"],
-        (90, 92, 94, 96, 50),
+def some_scores(votes, seed=0, images=3, rules=RULES):
+    """Scores of one seed: of each rule so many pixels of the first class are right in each image."""
+    counts = [[confusions(right, 10)] * images for right in votes]
+    members = [[confusions(80 + i, 10)] * images for i in range(3)]
+    classes = ["sky", "sea"]
+    axes = {
+        "seed": [seed],
+        "image": [f"test_{i}" for i in range(images)],
+        "split": ("image", ["test"] * images),
+        "truth": [*classes, OUTSIDE],
+        "predicted": classes,
+    }
+    attrs = {"classes": classes, "ignore_label": 255, "labels": dict(rules)}
+    return Scores(
+        xr.DataArray([counts], axes | {"rule": list(rules)}, COUNTED),
+        xr.DataArray([members], axes | {"member": range(3)}, ("seed", "member", *COUNTED[2:])),
+        {},
+        attrs | {"chosen": {seed: {"k": 4.0}}},
     )
-    folder.mkdir(parents=True)
-    counts = np.stack([np.concatenate([confusions(right - less, 10)] * 3) for right in votes])
-    np.savez(
-        folder / "confusions.npz",
-        confusions=counts,
-        rules=rules,
-        chosen=[False, False, False, True, False],
-        k=[np.nan, np.nan, 1, 4.0, 0],
-    )
-    (folder / "run.json").write_text(
-        json.dumps({"recipe": recipe, "preset": {"ignore_label": 255}})
-    )
+
+
+def miou(right):
+    return 50 * (right / 110 + 90 / (200 - right))
 
 
 @pytest.fixture
-def folder(tmp_path):
+def one_run(results_of):
+    """The results of a seed, each rule a little better than the one before."""
+
+    def leave(name, seed, recipe, less):
+        votes = [right - less for right in (90, 92, 93, 94, 96)]
+        results_of(some_scores(votes, seed), name, seed, recipe)
+
+    return leave
+
+
+@pytest.fixture
+def folder(one_run, tmp_path):
     """Two seeds of one run; the entropy-weighted vote is better than the majority in both."""
     for seed, less in enumerate((0, 4)):
-        one_run(tmp_path / "mini_horse" / f"seed{seed}", "published", less)
+        one_run("mini_horse", seed, "published", less)
     return tmp_path
 
 
+def cells(table, row=2):
+    """{title: text} of a row of a Markdown table."""
+    lines = [line.strip("|").split("|") for line in table.splitlines()]
+    return {title.strip(): text.strip() for title, text in zip(lines[0], lines[row])}
+
+
 def test_a_row_is_the_mean_over_seeds_with_their_spread(folder):
-    row = results_table(folder).splitlines()[2]
-    assert row.startswith("| mini_horse | 2 | 3 | ")
-    iou = [[right / (100 + 10), 90 / (100 + 100 - right)] for right in (90, 86)]
-    miou = 100 * np.mean(iou, 1)
-    assert row.split(" | ")[3] == f"{miou.mean():.2f} ± {miou.std(ddof=1):.2f}"
-    assert "(k = 4)" in row and row.count("+") == 6, (
-        "both differences are above zero, with their intervals"
-    )
+    row = cells(results_table(folder))
+    assert [row["dataset"], row["seeds"], row["test images"]] == ["mini_horse", "2", "3"]
+    both = np.array([miou(90), miou(86)])
+    assert row["majority"] == f"{both.mean():.2f} ± {both.std(ddof=1):.2f}"
+    assert "(k = 4)" in row["k chosen on validation"]
+    assert all(row[f"k = 1 minus {rule}"].count("+") == 3 for rule in ("majority", "mean"))
+    assert "most certain" not in row, "too many columns for a narrow table"
+
+
+def test_a_new_rule_has_a_column_also_beside_older_results(folder, results_of):
+    new = {**RULES, "median": "the median"}
+    results_of(some_scores([90, 92, 93, 94, 96, 50], rules=new), "mini_cat", 0)
+    table = results_table(folder)
+    assert cells(table, 2)["the median"] == f"{miou(50):.2f}"
+    assert cells(table, 3)["the median"] == "none"
+    assert "the median" in rule_table(some_scores([90] * 6, rules=new)).index
+
+
+def test_rules_of_one_run_by_hand():
+    table = rule_table(some_scores((90, 92, 93, 94, 96)))
+    assert table.loc["mean", "mIoU, published"] == f"{miou(92):.2f}"
+    gain = f"{miou(92) - miou(90):+.2f}"
+    assert table.loc["mean", "minus majority, masked"] == f"{gain} [{gain}, {gain}]"
+    single = [miou(right) for right in (80, 81, 82)]
+    said = f"{np.mean(single):.2f} ± {np.std(single, ddof=1):.2f}"
+    assert table.loc["single member, mean ± spread", "mIoU, masked"] == said
+    assert table.loc["majority", "minus majority, published"] == ""
+
+
+def test_verdicts_in_words():
+    scores = some_scores((90, 90, 93, 94, 96))
+    pairs = [("mean", "majority"), ("entropy_weighted", "majority")]
+    table = verdict_table(scores, pairs)
+    assert table.index[1] == "entropy-weighted, k = 1, minus majority"
+    assert table.published.iloc[0].endswith("the same votes")
+    assert table.published.iloc[1].endswith(" **resolved**")
+    assert markdown(table).splitlines()[1] == "|---|---:|---:|"
+
+
+def test_table_1_by_hand(folder, one_run, results_of):
+    one_run("mini_horse", 0, "tuned", 3)
+    results = load_results(folder)
+    table = table_1(results)
+    row = table.loc["painted", "mini_horse"]
+    assert row["majority"] == pytest.approx((miou(90) + miou(86)) / 2)
+    gain = (miou(94) + miou(90)) / 2 - (miou(90) + miou(86)) / 2
+    assert row["k = 1 minus majority"] == pytest.approx(gain)
+    assert row["tuned majority"] == pytest.approx(miou(87))
+    assert (row["seeds"], row["chosen k"]) == (2, "4")
+    paper = table.loc["official checkpoint"]
+    assert list(paper.index) == ["bedroom_28", "ffhq_34", "cat_15", "horse_21"]
+    assert (paper.seeds == 0).all() and paper.majority.isna().all()
+
+
+def test_frames_of_the_figures_by_hand(folder, one_run):
+    one_run("mini_horse", 0, "tuned", 3)
+    results = load_results(folder)
+    rows = difference_table(results)
+    assert list(rows.dataset) == ["mini_horse"] * 2 + ["mini_horse (tuned)"] * 2
+    assert set(rows.verdict) == {"gain"} and list(rows.seeds) == [2, 2, 1, 1]
+    images = image_differences(results, 1)
+    assert list(images.name) == ["mini_horse"] * 3
+    assert images.difference.values == pytest.approx([miou(90) - miou(86)] * 3)
+    assert list(images.difference) == pytest.approx([miou(90) - miou(86)] * 3)
+
+
+def test_class_differences_by_hand(results_of, tmp_path):
+    horse = DATASETS["mini_horse"].classes
+    counts = np.zeros((1, 2, 1, len(horse) + 1, len(horse)), int)
+    counts[0, 0, 0, :2, :2] = [[90, 10], [10, 90]]  # 90 / 110 of both
+    counts[0, 1, 0, :2, :2] = [[100, 0], [10, 90]]  # 100 / 110, 90 / 100
+    axes = {
+        "seed": [0],
+        "rule": ["majority", "entropy_weighted"],
+        "image": ["a"],
+        "split": ("image", ["test"]),
+        "truth": [*horse, OUTSIDE],
+        "predicted": list(horse),
+    }
+    array = xr.DataArray(counts, axes, COUNTED)
+    members = array.rename(rule="member")
+    attrs = {"classes": list(horse), "ignore_label": 255, "labels": {}}
+    results_of(Scores(array, members, {}, attrs), "mini_horse", 0)
+    found = class_differences(load_results(tmp_path), 0)
+    assert list(found["class"]) == list(horse[:2]) and list(found.share) == [50, 50]
+    assert found.difference.values == pytest.approx([100 * 10 / 110, 100 * (0.9 - 90 / 110)])
 
 
 def test_nothing_there(tmp_path):
@@ -99,15 +215,14 @@ def test_evidence_of_all_images_and_seeds(tmp_path):
         ]
 
 
-def test_recipes_are_compared_by_common_seeds(folder):
-    one_run(folder / "mini_cat" / "seed0", "published", 0)  # one recipe only: no row
+def test_recipes_are_compared_by_common_seeds(folder, one_run):
+    one_run("mini_cat", 0, "published", 0)  # one recipe only: no row
     for seed, less in ((1, 1), (2, 0)):  # seed 1 is what both have
-        one_run(folder / "mini_horse" / f"seed{seed}_tuned", "tuned", less)
-    assert "mini_horse" in results_table(folder, "tuned") and "mini_cat" not in results_table(
-        folder, "tuned"
-    )
+        one_run("mini_horse", seed, "tuned", less)
+    tuned = results_table(folder, "tuned")
+    assert "mini_horse" in tuned and "mini_cat" not in tuned
     gains = recipe_gains(folder)
-    old, new = (50 * (right / 110 + 90 / (200 - right)) for right in (86, 89))
+    old, new = miou(86), miou(89)
     assert gains[["dataset", "seeds", "images", "verdict"]].values.tolist() == [
         ["mini_horse", 1, 3, "gain"]
     ]
@@ -121,24 +236,14 @@ def test_recipes_are_compared_by_common_seeds(folder):
     )
 
 
-def test_recipes_are_compared_on_all_images_of_the_evidence_if_both_have_it(folder):
-    one_run(folder / "mini_horse" / "seed0_tuned", "tuned", 80)  # much worse on three images
+def test_recipes_are_compared_on_all_images_of_the_evidence_if_both_have_it(folder, one_run):
+    one_run("mini_horse", 0, "tuned", 80)  # much worse on three images
     for name, right, images in (("evidence", 80, 9), ("evidence_tuned", 85, 8)):  # better on more
-        counts = np.stack([confusions(10, 10), confusions(right, 10)], 1)[:, None].repeat(
-            images, 0
-        )  # (B, S, rules, C + 1, C)
-        save(
-            folder / "mini_horse" / f"{name}.npz",
-            confusions=counts,
-            rules=["mean", "majority"],
-            seeds=[0],
-        )
+        scores = some_scores([10, right], images=images, rules={"mean": "", "majority": ""})
+        scores.save(folder / "mini_horse" / f"{name}.npz")
     gain = recipe_gains(folder).iloc[0]
-    assert (
-        gain.images == 8
-        and gain.verdict == "gain"
-        and gain.published == pytest.approx(50 * (80 / 110 + 90 / 120))
-    )
+    assert gain.images == 8 and gain.verdict == "gain"
+    assert gain.published == pytest.approx(miou(80))
     (folder / "mini_horse" / "evidence_tuned.npz").unlink()
     gain = recipe_gains(folder).iloc[0]
     assert gain.images == 3 and gain.difference < 0

@@ -1,21 +1,22 @@
 """Votes of published pixel classifiers on the test images of a dataset; nothing is trained."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..backbone import load_backbone, shared_noise
 from ..classifiers import PixelEnsemble
-from ..data import samples, to_input
-from ..features import FeatureMaps, extract
+from ..data import samples
+from ..evaluation import evaluate, predictions
+from ..evaluation.observers import labelled, over_k
+from ..evaluation.tables import markdown, rule_table
 from ..files import atomic, read_json
-from ..metrics import PROTOCOLS, confusion, mean_iou, paired_bootstrap
 from ..presets import KS
 from ..runs import progress
 from ..runs.stages import FEATURES, Job
-from ..voting import RULES, entropy_weighted, sweep, vote
+from ..voting import RULES, Rule
 from .classifiers import check_fit, fitting_presets
+
+PLAIN = Rule("entropy_weighted", "entropy-weighted, k = 1", RULES["entropy_weighted"].function)
 
 
 def apply(run, folder, votes=None, stored=lambda: False, echo=print):
@@ -23,8 +24,8 @@ def apply(run, folder, votes=None, stored=lambda: False, echo=print):
 
     folder: with model_<number>.pth as published, or our own .safetensors file. votes: a folder
     for the majority votes, <stem>.npy int64 [H, W], as published. stored() True: read the feature
-    maps of `run`; else they come from its U-Net, one image at a time. ValueError or
-    FileNotFoundError names what is wrong.
+    maps of `run`; else they come from its U-Net. ValueError or FileNotFoundError names what is
+    wrong.
     """
     if Path(folder).suffix == ".safetensors":
         ensemble = PixelEnsemble.load(folder)
@@ -37,49 +38,35 @@ def apply(run, folder, votes=None, stored=lambda: False, echo=print):
         if _is_there(run, split):
             # Reads and checks every image before the work starts.
             counts[split] = sum(1 for _ in samples(preset, split, run.data_root))
-    maps_of, noise = _stored(run) if stored() else _streamed(run)
+    use_stored = stored()
+    noise = _stored_noise(run) if use_stored else _fresh_noise(run)
     fitting = " or ".join(fitting_presets(ensemble)) or run.name
     echo(
         f"{ensemble.n_members} classifiers for {fitting}, "
         f"{counts['test']} test images; noise: {noise}"
     )
-    predictions = partial(_predictions, run, ensemble.to(run.torch_device), maps_of, counts)
-    rules = {name.replace("_", " "): rule for name, rule in RULES.items()}
-    rules["entropy weighted, k = 1"] = rules.pop("entropy weighted")
+    ensemble = ensemble.to(run.torch_device)
+
+    def predicted(split):
+        maps = run.stream(split, stored=use_stored, as_published=True, report=progress(split))
+        return predictions({0: ensemble}, maps)
+
+    rules = RULES | {"entropy_weighted": PLAIN}
     if "validation" in counts:
-        rules |= _chosen_on_validation(predictions("validation"), preset)
+        rules |= _chosen_on_validation(predicted("validation"), preset)
     theirs = _their_votes(folder)
-    confusions, same = _count(predictions("test"), rules, preset.n_classes, theirs, votes)
-    echo(table(confusions, preset.ignore_label))
-    if same:
+    observers = [_agreement(theirs)] if theirs else []
+    if votes:
+        observers.append(_written_to(Path(votes)))
+    scores = evaluate(predicted("test"), preset, rules, observers)
+    echo(markdown(rule_table(scores).rename_axis("rule")))
+    same = scores.observed["agreement"]["same"].values.ravel() if theirs else np.array([np.nan])
+    same = same[~np.isnan(same)]  # images of which they have a vote
+    if same.size:
         echo(
             f"{100 * np.mean(same):.4f} % of the pixels of {len(same)} images "
             f"have the class of {theirs}"
         )
-
-
-def table(confusions, ignore_label):
-    """Markdown of {rule: confusions [B, C + 1, C]}: a row per rule, in both protocols.
-
-    mIoU in percent, and the difference from the majority with the 95 % interval of a paired
-    bootstrap over images.
-    """
-    titles = " | ".join(f"mIoU, {protocol} | minus majority" for protocol in PROTOCOLS)
-    rows = [f"| rule | {titles} |", "|---" + "|---:" * 4 + "|"]
-    for name, counts in confusions.items():
-        cells = [name]
-        for protocol in PROTOCOLS:
-            cells.append(f"{mean_iou(counts.sum(0), ignore_label, protocol):.2f}")
-            if name == "majority":
-                cells.append("")
-            else:
-                gain = paired_bootstrap(counts, confusions["majority"], ignore_label, protocol)
-                cells.append("{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gain))
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-# ---- predictions --------------------------------------------------------------------------------
 
 
 def _is_there(run, split):
@@ -91,43 +78,18 @@ def _is_there(run, split):
     return bool(preset.counts[split] and (preset.painted or folder.is_dir()))
 
 
-def _stored(run):
-    """(maps_of, where the noise of the maps came from), with maps that lie on disk.
-
-    maps_of(split, index, image) -> (FeatureMaps, the place of the image in them).
-    """
+def _stored_noise(run):
+    """Where the noise of stored maps came from, in words."""
     facts = read_json(Job.of(FEATURES, run, {}).record)["facts"]
-    maps = {}
-
-    def maps_of(split, index, image):
-        if split not in maps:
-            maps[split] = FeatureMaps.load(run.path("features") / split)
-        return maps[split], index
-
-    return maps_of, f"{facts['noise']} ({run.path('features')})"
+    return f"{facts['noise']} ({run.path('features')})"
 
 
-def _streamed(run):
-    """The same with maps from the U-Net, in float16 on CUDA, as published."""
+def _fresh_noise(run):
+    """The noise and the precision of maps from the U-Net, in words."""
     device = run.torch_device
-    denoiser = load_backbone(run.backbone_used, device, "auto", data=run.data_root)
-    noise = shared_noise(denoiser.image_size, 0, device)
-
-    def maps_of(split, index, image):
-        batch = to_input(image, denoiser.image_size)[None]  # (1, 3, S, S)
-        return extract(denoiser, batch, noise), 0
-
+    precision = "float16" if device == "cuda" else "float32"
     said = f"one tensor for all images and steps, seed 0, {device} generator"
-    return maps_of, f"{said}; U-Net in {denoiser.precision}"
-
-
-def _predictions(run, ensemble, maps_of, counts, split):
-    """Yield (sample, probs [N, C, H, W] on the CPU) of a split, one image at a time."""
-    report = progress(split)
-    for i, sample in enumerate(samples(run.preset, split, run.data_root)):
-        maps, place = maps_of(split, i, sample.image)
-        yield sample, ensemble.probabilities(maps, place, run.preset.label_size).cpu()
-        report(i + 1, counts[split])
+    return f"{said}; U-Net in {precision}"
 
 
 def _chosen_on_validation(predictions, preset):
@@ -135,32 +97,38 @@ def _chosen_on_validation(predictions, preset):
 
     Of equally good values the smallest.
     """
-    total = 0
-    for sample, probs in predictions:
-        labels = sweep(probs, KS)  # (K, H, W)
-        total += np.stack([confusion(row, sample.label, preset.n_classes) for row in labels])
-    k = KS[np.argmax(mean_iou(total, preset.ignore_label))]
-    return {f"entropy weighted, k = {k:.3g}, chosen on validation": partial(entropy_weighted, k=k)}
+    found = evaluate(predictions, preset, {}, [over_k(KS)], split="validation")
+    k = KS[int(found.curve("sweep")[0, 0].argmax("k"))]
+    label = f"entropy-weighted, k = {k:.3g}, chosen on validation"
+    return {"k chosen": Rule("k chosen", label, lambda probs: PLAIN(probs, k=k))}
 
 
-def _count(predictions, rules, n_classes, theirs, votes):
-    """({rule: confusions [B, C + 1, C]}, [bool [H, W]: our majority is theirs, per image]).
+# ---- observers ----------------------------------------------------------------------------------
 
-    theirs: the folder of the published votes, or None. votes: a folder for our majority votes.
-    """
-    confusions = {name: [] for name in rules}
-    same = []
-    for sample, probs in predictions:
-        for name, rule in rules.items():
-            confusions[name].append(confusion(vote(probs, rule), sample.label, n_classes))
-        majority = vote(probs, "majority").numpy()
-        file = f"{sample.name}.npy"
-        if theirs and (theirs / file).exists():
-            same.append(majority == _prediction(theirs / file, majority.shape))
-        if votes:
-            with atomic(Path(votes) / file) as temporary:
-                np.save(temporary, majority)
-    return {name: np.stack(counts) for name, counts in confusions.items()}, same
+
+def _agreement(theirs):
+    """The observer of the share of pixels with the class of the votes in folder `theirs`."""
+
+    def agreement(name, probs, votes, truth, preset):
+        """same (image); nan for an image of which they have no vote"""
+        labels, file = votes["majority"].labels, theirs / f"{name}.npy"
+        same = np.nan
+        if file.exists():
+            same = np.mean(labels == _prediction(file, labels.shape))
+        return {"same": labelled([same], image=None)}
+
+    return agreement
+
+
+def _written_to(folder):
+    """The observer that writes the majority votes to a folder."""
+
+    def written(name, probs, votes, truth, preset):
+        with atomic(folder / f"{name}.npy") as temporary:
+            np.save(temporary, votes["majority"].labels)
+        return {}
+
+    return written
 
 
 # ---- published votes ----------------------------------------------------------------------------

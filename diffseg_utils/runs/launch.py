@@ -91,7 +91,8 @@ class _Driver:
         self.over = set()
         self.lost = set()  # jobs that failed or need one that failed
         self.failures = []
-        self.forecast = Forecast(expected, room.slots)
+        kinds = {job: job.stage.notebook for job in plan}
+        self.forecast = Forecast(expected, room.slots, kinds)
 
     def run(self):
         while self.sorter.is_active():

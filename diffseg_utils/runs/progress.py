@@ -49,44 +49,56 @@ def read_share(unfinished):
 class Forecast:
     """How long the jobs that are left will take.
 
-    expected: {job: seconds}, from records or the table of stages, so right up to a common factor:
-    this machine's speed, which is learnt from the jobs that have ended and, a little, from those
-    that run.
+    expected: {job: seconds}, from records or the table of stages: right up to a factor, which is
+    learnt from the jobs that have ended and from those that run; more from jobs of the same kind.
+    kinds: {job: kind}.
     """
 
-    def __init__(self, expected, slots):
+    def __init__(self, expected, slots, kinds=None):
         self.expected = expected
         self.slots = slots
+        self.kinds = kinds or dict.fromkeys(expected)
         self.ended = {}  # job: seconds it took; a kept job is left out
 
-    def speed(self, running):
-        """Seconds here for one expected second; running: {job: (seconds so far, share done or
-        None)}.
+    def seen(self, running):
+        """{job: (seconds it took so far, expected seconds of that much)}.
+
+        running: {job: (seconds so far, share done or None)}.
         """
-        took = sum(self.ended.values())
-        meant = sum(self.expected[job] for job in self.ended)
+        found = {job: (seconds, self.expected[job]) for job, seconds in self.ended.items()}
         for job, (seconds, share) in running.items():
-            late = seconds > self.expected[job]
-            if late or (share and seconds > 15):
-                took += seconds
-                meant += self.expected[job] * (1 if late else min(max(share, 0.05), 0.95))
-        # as if 30 expected seconds had taken 30: the first job alone does not decide
-        return (took + 30) / (meant + 30)
+            if seconds > self.expected[job]:
+                found[job] = (seconds, self.expected[job] * (min(share, 0.95) if share else 0.95))
+            elif share and seconds > 15:
+                found[job] = (seconds, self.expected[job] * min(max(share, 0.05), 0.95))
+        return found
 
     def to_go(self, running, waiting):
         """Seconds until all is done; waiting: jobs in the order in which they will start."""
-        speed = self.speed(running)
-        slots = [0.0] * self.slots
-        left = []
-        for job, (seconds, _) in running.items():
-            planned = self.expected[job] * speed
-            left.append(max(planned - seconds, 0.1 * planned, 1.0))
-        for at, seconds in zip(range(self.slots), sorted(left, reverse=True)):
-            slots[at] = seconds
+        seen = self.seen(running)
+        overall = _speed(seen.values(), 1.0)
+        of_kind = {
+            kind: _speed([seen[job] for job in seen if self.kinds[job] == kind], overall)
+            for kind in set(self.kinds.values())
+        }
+        planned = {job: self.expected[job] * of_kind[self.kinds[job]] for job in self.expected}
+        left = [
+            max(planned[job] - seconds, 0.1 * planned[job], 1.0)
+            for job, (seconds, _) in running.items()
+        ]
+        slots = sorted(left)[-self.slots :]
+        slots += [0.0] * (self.slots - len(slots))
         for job in waiting:
             slots.sort()
-            slots[0] += self.expected[job] * speed
+            slots[0] += planned[job]
         return max(slots)
+
+
+def _speed(seen, before):
+    """Seconds here for one expected second; as if 30 expected seconds had taken 30 * `before`."""
+    took = sum(seconds for seconds, _ in seen)
+    meant = sum(expected for _, expected in seen)
+    return (took + 30 * before) / (meant + 30)
 
 
 def clock(seconds):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ..files import write_json
@@ -23,15 +24,12 @@ PATHS = {
     "features": "{data}/{name}/features",
     "history": "{results}/{name}/{setting}/history.csv",
     "ensemble": "{data}/{name}/{setting}/ensemble.safetensors",
-    "scores": "{results}/{name}/{setting}/scores.csv",
-    "confusions": "{results}/{name}/{setting}/confusions.npz",
-    "calibration": "{results}/{name}/{setting}/calibration.npz",
+    "scores": "{results}/{name}/{setting}/scores.npz",
     "examples": "{data}/{name}/{setting}/examples.npz",
     "manifest": "{results}/{name}/{setting}/run.json",
     "evidence": "{results}/{name}/evidence{variant}.npz",
     "evidence table": "{results}/{name}/evidence{variant}.csv",
     "effects": "{results}/{name}/what_helps.csv",
-    "label budget": "{results}/{name}/label_budget.csv",
     "table 1": "{results}/table1.csv",
     "table 1, masked": "{results}/table1_masked.csv",
     "recipes": "{results}/recipes.csv",
@@ -133,6 +131,65 @@ class Run:
                 variant=self.variant,
             )
         )
+
+    def stream(
+        self,
+        split,
+        n_images=None,
+        *,
+        stored=True,
+        as_published=False,
+        noise_seed=0,
+        mirrored=False,
+        report=None,
+    ):
+        """Yield (Sample, FeatureMaps, place in them) of the first images of a split, one at a time.
+
+        n_images: None takes the preset's number. The maps are the stored ones of this run where
+        these are wanted (`stored`), there, and of just these images: the shared noise, not
+        mirrored. Else they come from the U-Net and are not kept: as notebook 01 stores them (four
+        images at a time, maps in float16), or `as_published` (one at a time, a U-Net in float16 on
+        CUDA, its maps as they come). report: called with (images done, all images).
+        """
+        from ..data import samples
+        from ..features import FeatureMaps
+
+        preset = self.preset if n_images is None else self.preset.resized(**{split: n_images})
+        total = preset.counts[split]
+        folder = self.path("features") / split
+        same = total == self.preset.counts[split] and noise_seed == 0 and not mirrored
+        if stored and same and folder.exists():
+            maps = FeatureMaps.load(folder)
+            found = ((s, maps, i) for i, s in enumerate(samples(preset, split, self.data_root)))
+        else:
+            images = samples(preset, split, self.data_root)
+            found = self._extracted(images, as_published, noise_seed, mirrored)
+        for done, one in enumerate(found, 1):
+            yield one
+            if report:
+                report(done, total)
+
+    def _extracted(self, found, as_published, noise_seed, mirrored):
+        """What stream yields, from the U-Net."""
+        import torch
+
+        from ..backbone import load_backbone, shared_noise
+        from ..data import to_input
+        from ..features import extract
+
+        precision = "auto" if as_published else "float32"
+        dtype = None if as_published else torch.float16
+        backbone = load_backbone(
+            self.backbone_used, self.torch_device, precision, data=self.data_root
+        )
+        noise = shared_noise(backbone.image_size, noise_seed, self.torch_device)
+        while group := list(islice(found, 1 if as_published else 4)):
+            images = [to_input(sample.image, backbone.image_size) for sample in group]
+            images = torch.stack(images)  # (b, 3, S, S)
+            if mirrored:
+                images = images.flip(3)
+            maps = extract(backbone, images, noise, dtype=dtype)
+            yield from ((sample, maps, i) for i, sample in enumerate(group))
 
     def unfinished(self, stage):
         """The folder of what `stage` goes on from when it is interrupted; it is deleted when the

@@ -1,0 +1,183 @@
+"""Scores without any test image: how useful are a denoiser, a recipe, a k?
+
+A fold is (maps, labels, other maps, truths): classifiers learn from the first two and are scored
+on the last two. labels and truths: int64 [B, H, W].
+"""
+
+from itertools import product
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..backbone import shared_noise
+from ..data import Sample, batches, labels_of, samples
+from ..features import FeatureMaps, extract
+from ..metrics import confusion, mean_iou
+from ..training import train
+from ..voting import RULES, vote
+from .scores import Prediction, evaluate, predictions
+from .significance import paired_bootstrap
+
+# ---- how useful is a denoiser? ------------------------------------------------------------------
+
+
+def folds(backbone, preset, root="data", n_folds=5):
+    """The folds of a dataset, a list.
+
+    A painted dataset has one fold: its training and its validation split. Of image files only the
+    training images are used, in n_folds folds: in fold k the images k, k + n_folds, ... are
+    scored, and classifiers learn from the others.
+    """
+    maps, labels = _maps(backbone, preset, "train", root), labels_of(preset, "train", root)
+    if preset.painted:
+        others = _maps(backbone, preset, "validation", root)
+        return [(maps, labels, others, labels_of(preset, "validation", root))]
+    truths = _truths(preset, root)
+    fold = torch.arange(len(labels)) % n_folds  # (B,)
+    found = []
+    for k in range(n_folds):
+        learn, score = fold != k, fold == k
+        found.append((maps[learn], labels[learn], maps[score], truths[score]))
+    return found
+
+
+def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
+    """Confusions int64 [B, C + 1, C] of the majority vote on all scored images, in order of folds.
+
+    Classifiers are trained with the tuned recipe.
+    """
+    found = []
+    for done, (maps, labels, others, truths) in enumerate(folds, 1):
+        ensemble, _ = train(
+            maps,
+            labels,
+            preset.n_classes,
+            preset.ignore_label,
+            n_members,
+            "tuned",
+            seed,
+            device=device,
+        )
+        for i, truth in enumerate(truths):
+            probs = ensemble.probabilities(others, i, preset.label_size).cpu()  # (N, C, H, W)
+            found.append(confusion(vote(probs, "majority"), truth, preset.n_classes))
+        if report:
+            report(done, len(folds))
+    return np.stack(found)
+
+
+def score_each_map(backbone, folds, preset, seed=0, device="cpu"):
+    """Frame (step, block, miou in percent): one classifier per map; first fold only."""
+    maps, labels, others, truths = folds[0]
+    rows = []
+    for k, (step, block) in enumerate(product(backbone.steps, backbone.blocks)):
+        alone = [(maps.pick([k]), labels, others.pick([k]), truths)]
+        found = score_folds(alone, preset, 1, seed, device)
+        rows.append((step, block, mean_iou(found.sum(0), preset.ignore_label)))
+    return pd.DataFrame(rows, columns=["step", "block", "miou"])
+
+
+def standard_error(confusions, ignore_label, resamples=2000):
+    """Standard error of the mIoU, in percent, over the images of confusions [B, C + 1, C].
+
+    It is the standard deviation of bootstrap resamples.
+    """
+    n = len(confusions)
+    drawn = np.random.default_rng(0).multinomial(n, [1 / n] * n, resamples)  # (R, B)
+    return float(mean_iou(np.tensordot(drawn, confusions, 1), ignore_label).std())
+
+
+def _maps(backbone, preset, split, root):
+    """FeatureMaps of a split in float16, with the published noise."""
+    size = backbone.image_size
+    images = (sample.image for sample in samples(preset, split, root))
+    noise = shared_noise(size, 0, backbone.device)
+    return extract(backbone, batches(images, size), noise, dtype=torch.float16)
+
+
+def _truths(preset, root):
+    """Labels of the training images as they are; tiny regions are ignored in training only."""
+    return torch.from_numpy(np.stack([sample.label for sample in samples(preset, "train", root)]))
+
+
+# ---- predictions on which a k is chosen ---------------------------------------------------------
+
+
+def held_out_predictions(run, ensemble, report=None):
+    """Predictions on which a k is chosen: of the validation split, by the members of `run`.
+
+    A dataset without one gets one: other members, trained with the tuned recipe without the last
+    fifth of the training images, predict that fifth.
+    """
+    preset = run.preset
+    if preset.counts["validation"]:
+        yield from predictions({run.seed: ensemble}, run.stream("validation", report=report))
+        return
+    maps = FeatureMaps.load(run.path("features") / "train")
+    labels = labels_of(preset, "train", run.data_root)
+    names = [sample.name for sample in samples(preset, "train", run.data_root)]
+    n_learn = len(labels) - max(1, len(labels) // 5)
+    others, _ = train(
+        maps[:n_learn],
+        labels[:n_learn],
+        preset.n_classes,
+        preset.ignore_label,
+        ensemble.n_members,
+        "tuned",
+        run.seed,
+        device=run.torch_device,
+    )
+    for i in range(n_learn, len(labels)):
+        probs = others.probabilities(maps, i, preset.label_size).cpu()  # (N, C, H, W)
+        yield Prediction(names[i], {run.seed: probs}, labels[i].numpy())
+        if report:
+            report(i + 1 - n_learn, len(labels) - n_learn)
+
+
+# ---- which recipe is best? ----------------------------------------------------------------------
+
+
+def compare_recipes(
+    backbone, preset, recipes, seeds, base="tuned", n_members=10, epochs=100, report=None
+):
+    """Frame, a row per recipe: what it scores on the first fold, and its gain over `base`.
+
+    recipes: {name: numbers, as in presets.RECIPES}, `base` among them. Columns: recipe, seeds,
+    images, seconds (median of the trainings), majority, mean (mIoU in percent), difference, low,
+    high (majority vote, over images and trainings). report: called with (trainings done, all).
+    """
+    maps, labels, others, truths = folds(backbone, preset)[0]
+    votes = {rule: RULES[rule] for rule in ("majority", "mean")}
+    scores, seconds, done = {}, {}, 0
+    for name, recipe in recipes.items():
+        ensembles, spent = {}, []
+        for seed in seeds:
+            start = perf_counter()
+            ensembles[seed], _ = train(
+                maps,
+                labels,
+                preset.n_classes,
+                preset.ignore_label,
+                n_members,
+                recipe,
+                seed,
+                epochs=epochs,
+                device=backbone.device,
+            )
+            spent.append(perf_counter() - start)
+            done += 1
+            if report:
+                report(done, len(recipes) * len(seeds))
+        scored = ((Sample(str(i), None, t.numpy()), others, i) for i, t in enumerate(truths))
+        scores[name] = evaluate(predictions(ensembles, scored), preset, votes, split="validation")
+        seconds[name] = np.median(spent)
+    rows = []
+    for name, own in scores.items():
+        miou = own.miou("validation").mean("seed")
+        pair = [x.confusions("majority", "validation") for x in (own, scores[base])]
+        row = {"recipe": name, "seeds": len(seeds), "images": len(truths), "seconds": seconds[name]}
+        row |= {rule: miou.sel(rule=rule).item() for rule in votes}
+        rows.append(row | paired_bootstrap(*pair, preset.ignore_label))
+    return pd.DataFrame(rows)

@@ -1,0 +1,384 @@
+"""Tables and tidy frames of scores, for notebooks, `diffseg status` and the README.
+
+Rules and their labels come from the scores: every rule of voting.RULES that was scored has its
+column or row. mIoU is in percent, differences are in points.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..metrics import PROTOCOLS, iou, mean_iou
+from ..presets import PAPER
+from .scores import load_results, load_scores
+from .significance import compare, compare_confusions, paired_bootstrap, verdict
+
+LIMITS = ("geometric_mean", "most_certain")  # of the families; too many columns for a narrow table
+CHOSEN = ("k chosen", "pool chosen")
+
+COMPARISONS = (
+    "k = 1 minus majority",
+    "mean minus majority",
+    "ties by mean minus majority",
+    "k = 1 minus mean",
+    "k chosen minus mean",
+    "pool chosen minus mean",
+)
+
+# ---- one run ------------------------------------------------------------------------------------
+
+
+def rule_table(scores, split="test"):
+    """Frame of text: mIoU of every rule in both protocols, and its difference from the majority."""
+    table = pd.DataFrame()
+    for protocol in PROTOCOLS:
+        title, gain_title = f"mIoU, {protocol}", f"minus majority, {protocol}"
+        members = scores.member_miou(split, protocol).values
+        miou = scores.miou(split, protocol).mean("seed")
+        if members.size > 1:
+            row = "single member, mean ± spread"
+            table.loc[row, title] = f"{members.mean():.2f} ± {members.std(ddof=1):.2f}"
+        for rule in scores.rules:
+            label = scores.label(rule)
+            table.loc[label, title] = f"{miou.sel(rule=rule):.2f}"
+            if rule != "majority":
+                gain = compare(scores, rule, "majority", split, protocol)
+                table.loc[label, gain_title] = interval(gain)
+    columns = [f"{what}, {p}" for p in PROTOCOLS for what in ("mIoU", "minus majority")]
+    return table[columns].fillna("")
+
+
+def rule_gains(scores, split="test"):
+    """{rule label: compare with the majority}, published protocol."""
+    return {
+        scores.label(rule): compare(scores, rule, "majority", split)
+        for rule in scores.rules
+        if rule != "majority"
+    }
+
+
+def verdict_table(scores, pairs, split="test"):
+    """Frame of text: the difference of each pair (new, old) of rules, resolved or not."""
+    table = pd.DataFrame(index=[f"{scores.label(a)}, minus {scores.label(b)}" for a, b in pairs])
+    for protocol in PROTOCOLS:
+        table[protocol] = [_said(scores, *pair, split, protocol) for pair in pairs]
+    return table.rename_axis("points of mIoU, 95 % interval")
+
+
+def _said(scores, new, old, split, protocol):
+    a, b = (scores.confusions(rule, split) for rule in (new, old))
+    found = compare_confusions(a, b, scores.ignore_label, protocol)
+    if (a == b).all():
+        word = "the same votes"
+    elif found["verdict"] == "not resolved":
+        word = "**not resolved**, covers zero"
+    else:
+        word = "**resolved**"
+    return f"{interval(found)} {word}"
+
+
+def interval(gain):
+    """'+0.12 [-0.05, +0.29]'"""
+    return "{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gain)
+
+
+def markdown(frame, n_left=1):
+    """A Markdown table of a frame of text; the first n_left columns are aligned to the left."""
+    names = [frame.index.name or "", *frame.columns]
+    n_right = len(names) - n_left
+    lines = [f"| {' | '.join(map(str, names))} |", "|---" * n_left + "|---:" * n_right + "|"]
+    for name, row in frame.iterrows():
+        lines.append(f"| {' | '.join([str(name), *map(str, row)])} |")
+    return "\n".join(lines)
+
+
+def image_gains(scores, seed=None, new="entropy_weighted", old="majority", split="test"):
+    """[B] points of mIoU by which `new` is better than `old`, image by image, of one seed."""
+    counts = scores.of(split).counts.sel(seed=scores.seeds[0] if seed is None else seed)
+    a, b = (mean_iou(counts.sel(rule=rule).values, scores.ignore_label) for rule in (new, old))
+    return a - b
+
+
+# ---- all runs: `diffseg status` -----------------------------------------------------------------
+
+
+def results_table(folder, recipe="published"):
+    """Markdown: mIoU (%, published protocol, mean over seeds), and differences with 95 % intervals.
+
+    The intervals are over images and seeds. FileNotFoundError if there are no results of this
+    recipe.
+    """
+    results = load_results(folder)
+    shown = [result for (_, other), result in results.items() if other == recipe]
+    if not shown:
+        raise FileNotFoundError(
+            f"{folder}: no results of recipe {recipe} here; "
+            f"`diffseg run --recipe {recipe}` makes them"
+        )
+    labels = rule_labels(shown)
+    rows = pd.DataFrame({result.name: _row(result.scores, labels) for result in shown}).T
+    return markdown(rows.rename_axis("dataset"))
+
+
+def rule_labels(results):
+    """{rule: label} of the columns of a table: all rules that any run scored, but for LIMITS."""
+    labels = {}
+    for result in results:
+        labels = labels | {rule: result.scores.label(rule) for rule in result.scores.rules}
+    left_out = (*LIMITS, *CHOSEN)
+    return {rule: label for rule, label in labels.items() if rule not in left_out}
+
+
+def _row(scores, labels):
+    """{title: text} of a run in results_table."""
+    miou = scores.miou()
+    row = {"seeds": len(scores.seeds), "test images": len(scores.images())}
+    for rule, label in labels.items():
+        row[label] = _spread(miou.sel(rule=rule).values) if rule in scores.rules else "none"
+    title = "k chosen on validation"
+    row[title] = "none"
+    if "k chosen" in scores.rules:
+        row[title] = f"{_spread(miou.sel(rule='k chosen').values)} (k = {chosen_ks(scores)})"
+    for old in ("majority", "mean"):
+        row[f"k = 1 minus {old}"] = interval(compare(scores, "entropy_weighted", old))
+    return row
+
+
+def chosen_ks(scores):
+    """'0.5, 1': every k that a seed chose."""
+    ks = {found["k"] for found in scores.attrs.get("chosen", {}).values()}
+    return ", ".join(f"{k:.3g}" for k in sorted(ks))
+
+
+def _spread(values):
+    """Mean, and the spread over seeds if there are several; seeds without a value do not count."""
+    values = values[~np.isnan(values)]
+    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{spread}"
+
+
+def evidence_table(folder, recipe="published"):
+    """Markdown of what 09 found: mIoU differences over all images and seeds, with verdicts.
+
+    FileNotFoundError if 09_evidence has not been run with this recipe.
+    """
+    paths = sorted(Path(folder).glob(f"*/{_evidence(recipe)}.csv"))
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder}: no evidence of recipe {recipe} here; "
+            f"`diffseg evidence --recipe {recipe}` makes it"
+        )
+    rows = pd.DataFrame({path.parent.name: _evidence_row(path) for path in paths}).T
+    return markdown(rows.rename_axis("dataset"), n_left=3)
+
+
+def _evidence_row(path):
+    found = pd.read_csv(path).query("measure == 'mIoU' and protocol == 'published'")
+    everything = (found.images == found.images.max()) & (found.seeds == found.seeds.max())
+    most = found[everything].set_index("comparison")
+    row = {"seeds": most.seeds.iloc[0], "test images": most.images.iloc[0]}
+    for name in COMPARISONS:
+        row[name] = f"{interval(most.loc[name])} {most.loc[name, 'verdict']}"
+    return row
+
+
+def _evidence(recipe):
+    """How 09 calls its files."""
+    return "evidence" if recipe == "published" else f"evidence_{recipe}"
+
+
+def training_table(folder):
+    """Markdown of recipe_gains; FileNotFoundError if no dataset was run with both recipes."""
+    gains = recipe_gains(folder)
+    if gains.empty:
+        raise FileNotFoundError(
+            f"{folder}: nothing was run by both recipes here; "
+            "`diffseg run --recipe tuned` adds the second"
+        )
+    rows = pd.DataFrame(index=pd.Index(gains.dataset, name="dataset"))
+    rows["seeds"], rows["test images"] = gains.seeds.values, gains.images.values
+    for recipe in ("published", "tuned"):
+        rows[recipe] = [f"{miou:.2f}" for miou in gains[recipe]]
+    said = [f"{interval(row)} {row['verdict']}" for _, row in gains.iterrows()]
+    rows["tuned minus published"] = said
+    return markdown(rows)
+
+
+def recipe_gains(folder):
+    """Frame (dataset, seeds, images, published, tuned, difference, low, high, verdict).
+
+    What the tuned recipe gains: majority vote, mIoU in percent, published protocol; the seeds that
+    both recipes have, on the images that both saw: those of 09 where it was run for both, else the
+    preset's.
+    """
+    results = load_results(folder)
+    rows = []
+    for name in dict.fromkeys(name for name, _ in results):
+        pair = [results.get((name, recipe)) for recipe in ("published", "tuned")]
+        if None in pair:
+            continue
+        both = [Path(folder) / name / f"{_evidence(r.recipe)}.npz" for r in pair]
+        if all(path.exists() for path in both):
+            pair = [load_scores(path) for path in both]
+        else:
+            pair = [result.scores for result in pair]
+        seeds = sorted(set(pair[0].seeds) & set(pair[1].seeds))
+        if not seeds:
+            continue
+        n_images = min(len(scores.images()) for scores in pair)
+        ignored = pair[0].ignore_label
+        old, new = (
+            scores.of("test").counts.sel(rule="majority", seed=seeds)[:, :n_images].values
+            for scores in pair
+        )  # (S, B, C + 1, C) each
+        gain = paired_bootstrap(new, old, ignored)
+        rows.append(
+            {
+                "dataset": name,
+                "seeds": len(seeds),
+                "images": n_images,
+                "published": mean_iou(old.sum(1), ignored).mean(),
+                "tuned": mean_iou(new.sum(1), ignored).mean(),
+                **gain,
+                "verdict": verdict(gain["low"], gain["high"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def training_seconds(folder, seed=0):
+    """Frame, a row per run: the seconds that 02_classifier_training took with each recipe."""
+    found = {}
+    for (name, recipe), result in load_results(folder).items():
+        if seed in result.manifests:
+            seconds = result.manifests[seed]["seconds"]["02_classifier_training"]
+            found.setdefault(recipe, {})[name] = seconds
+    return pd.DataFrame(found, columns=["published", "tuned"])
+
+
+# ---- all runs: Table I and its figures ----------------------------------------------------------
+
+BLOCKS = ("official checkpoint", "other backbone", "painted")  # not to be compared with each other
+
+
+def block_of(result):
+    """The block of Table I in which a run stands: a name in BLOCKS."""
+    if result.preset.painted:
+        return "painted"
+    return "other backbone" if "@" in result.name else "official checkpoint"
+
+
+def table_1(results, protocol="published"):
+    """Frame (block, run): mIoU of every rule, published recipe, mean over seeds; gains; seeds.
+
+    The last column is the majority of the tuned recipe. The paper's datasets have a row even if
+    they were not run on their official checkpoint: with 0 seeds.
+    """
+    blocks = dict.fromkeys(PAPER, BLOCKS[0])
+    blocks |= {result.name: block_of(result) for result in results.values()}
+    names = sorted(blocks, key=lambda name: BLOCKS.index(blocks[name]))  # stable
+    labels = rule_labels(results.values()) | {"k chosen": "k chosen"}
+    rows = []
+    for name in names:
+        row = {"block": blocks[name], "run": name}
+        result = results.get((name, "published"))
+        miou = _mean_miou(result, protocol)
+        row |= {label: miou.get(rule, np.nan) for rule, label in labels.items()}
+        row["k = 1 minus majority"] = _minus(miou, "entropy_weighted", "majority")
+        row["k chosen minus majority"] = _minus(miou, "k chosen", "majority")
+        row["chosen k"] = chosen_ks(result.scores) if result else ""
+        row["seeds"] = len(result.scores.seeds) if result else 0
+        tuned = _mean_miou(results.get((name, "tuned")), protocol)
+        row["tuned majority"] = tuned.get("majority", np.nan)
+        rows.append(row)
+    return pd.DataFrame(rows).set_index(["block", "run"])
+
+
+def _mean_miou(result, protocol):
+    """{rule: mIoU in percent, mean over seeds} of a Result, or of none."""
+    if result is None:
+        return {}
+    miou = result.scores.miou("test", protocol).mean("seed")
+    return dict(zip(miou.rule.values.tolist(), miou.values.tolist()))
+
+
+def _minus(miou, new, old):
+    return miou.get(new, np.nan) - miou.get(old, np.nan)
+
+
+def difference_table(results, new="entropy_weighted", olds=("majority", "mean")):
+    """Frame (dataset, recipe, block, comparison, difference, low, high, verdict, seeds, images)."""
+    order = sorted(results.values(), key=lambda r: (BLOCKS.index(block_of(r)), r.recipe))
+    rows = []
+    for result in order:
+        for old in olds:
+            gain = compare(result.scores, new, old)
+            row = {"dataset": result.title, "recipe": result.recipe, "block": block_of(result)}
+            row["comparison"] = f"k = 1 minus {old}"
+            row |= gain
+            rows.append(row | {"seeds": gain["n_seeds"], "images": gain["n_images"]})
+    return pd.DataFrame(rows)
+
+
+def class_differences(results, seed, new="entropy_weighted", old="majority"):
+    """Frame (name, painted, class, share of the pixels in percent, difference) of one seed."""
+    parts = []
+    for result in of_seed(results, seed):
+        scores = result.scores
+        counts = scores.of("test").counts.sel(seed=seed).sum("image")
+        a, b = (counts.sel(rule=rule).values for rule in (new, old))
+        pixels = b[:-1].sum(1)  # (C,)
+        part = {
+            "name": result.name,
+            "painted": bool(result.preset.painted),
+            "class": result.preset.classes,
+            "share": 100 * pixels / pixels.sum(),
+            "difference": 100 * (iou(a, scores.ignore_label) - iou(b, scores.ignore_label)),
+        }
+        parts.append(pd.DataFrame(part))
+    return pd.concat(parts).dropna().query("share > 0")
+
+
+def image_differences(results, seed, new="entropy_weighted", old="majority"):
+    """Frame (name, difference of the image's own mIoU) of one seed, a row per test image."""
+    parts = []
+    for result in of_seed(results, seed):
+        difference = image_gains(result.scores, seed, new, old)
+        parts.append(pd.DataFrame({"name": result.name, "difference": difference}))
+    return pd.concat(parts)
+
+
+def of_seed(results, seed, recipe="published"):
+    """The Results of one recipe that have this seed."""
+    return [r for r in results.values() if r.recipe == recipe and seed in r.scores.seeds]
+
+
+# ---- costs --------------------------------------------------------------------------------------
+
+
+def costs_table(folder):
+    """Markdown of `folder`/costs.csv; FileNotFoundError if 06_costs has not been run."""
+    path = Path(folder) / "costs.csv"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: nothing was measured here; run notebooks/06_costs.ipynb")
+    return costs_markdown(pd.read_csv(path))
+
+
+def costs_markdown(costs):
+    """A frame (cost, unit, published, ours, ratio, goal) as Markdown, blank where not measured."""
+    rows = pd.DataFrame(index=pd.Index(costs.cost, name="what"))
+    for column in ("published", "ours"):
+        rows[column] = [_number(x, unit) for x, unit in zip(costs[column], costs.unit)]
+    rows["published / ours"] = [_number(x) for x in costs.ratio]
+    rows["goal"] = [_number(x) for x in costs.goal]
+    return markdown(rows)
+
+
+def _number(value, unit=""):
+    """'1,234 s', '12.3 s' or '1.23 s'; nothing for nan."""
+    if value != value:
+        return ""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    unit = unit if isinstance(unit, str) else ""
+    return f"{value:,.{digits}f} {unit}".strip()
