@@ -170,11 +170,13 @@ def evidence(**given):
 
 
 @main.command()
+@click.option("--pdf", is_flag=True, help="every figure as a PDF, too")
 @options("data", "results", "device", "parameters", *WHERE)
 @one_sentence
-def figures(**given):
+def figures(pdf, parameters, **given):
     """Draw the tables and figures of notebook 04 anew, from the runs that are there."""
-    _notebook(FIGURES, (FIGURES,), **given)
+    parameters = [*parameters, ("pdf", "True")] if pdf else parameters
+    _notebook(FIGURES, (FIGURES,), parameters=parameters, **given)
 
 
 @main.command(epilog=f"NAME: {', '.join(PROJECT_WIDE)}")

@@ -1,10 +1,12 @@
-"""A typical change is made in one place: a rule, a dataset. On a copy of the project, by the command line."""
+"""A typical change is made in one place: a rule, a dataset. On a copy of the project."""
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from test_crashes import environment
 
@@ -47,7 +49,10 @@ def changed(tmp_path_factory):
     skip = shutil.ignore_patterns("__pycache__")
     for name in ("diffseg_utils", "notebooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
-    (folder / "results").mkdir()
+    older = folder / "results" / "mini_cat" / "seed0"  # a run from before the change
+    older.mkdir(parents=True)
+    for name in ("scores.npz", "run.json"):
+        shutil.copy(ROOT / "results" / "mini_cat" / "seed0" / name, older)
     shutil.copy(ROOT / "results" / "paper.csv", folder / "results")
     voting = folder / "diffseg_utils" / "voting.py"
     put_before(voting, RULE + "\n\n", "@dataclass(frozen=True)\nclass Rule")
@@ -68,11 +73,22 @@ def changed(tmp_path_factory):
 
 
 def test_a_new_rule_is_one_function_and_one_row(changed):
-    scores = load_scores(changed / "new_smoke" / "seed0" / "scores.npz")
-    assert "median" in scores.counts.rule
-    assert "median of ten" in (changed / "README.md").read_text()
-    notebook = (changed / "new_smoke" / "seed0" / "03_voting_analysis.ipynb").read_text()
-    assert "median of ten" in notebook.partition('"alt"')[2], "in the words of a figure"
+    folder = changed / "new_smoke" / "seed0"
+    scores = load_scores(folder / "scores.npz")
+    assert scores.has("median") and scores.has("median", "validation")
+    table = pd.read_csv(changed / "table1.csv").set_index("run")["median of ten"]
+    expected = scores.miou().sel(rule="median").item()
+    assert table["new_smoke"] == pytest.approx(expected, abs=1e-3)
+    assert pd.isna(table["mini_cat"]), "missing from older results"
+    page = (changed / "README.md").read_text()
+    assert "| median of ten |" in page and "| mini_cat | 1 | 20 |" in page
+    outputs = [
+        output
+        for cell in json.loads((folder / "03_voting_analysis.ipynb").read_text())["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    figures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert any("median of ten" in output["metadata"]["image/png"]["alt"] for output in figures)
 
 
 def test_a_new_dataset_is_one_row(changed):

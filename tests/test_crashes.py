@@ -58,6 +58,7 @@ for name in ("scores", "examples"):
     leave(name, f"{name} by {run.path('ensemble').read_text()}")
 """,
     "04_figure_reproduction": """\
+leave("page", "all")
 leave("table 1", "one")
 leave("table 1, masked", "two")
 """,

@@ -153,7 +153,15 @@ def house(tmp_path, monkeypatch):
 # ---------------------
 
 # These name files, are counted by value, only show, or are used where a person asks for it.
-NEUTRAL = {"files", "presets", "runs", "figures", "official", "evaluation/tables"}
+NEUTRAL = {
+    "files",
+    "presets",
+    "runs",
+    "figures",
+    "official",
+    "evaluation/tables",
+    "evaluation/page",
+}
 ON_IMPORT = {"evaluation/scores", "evaluation/significance"}  # what evaluation/__init__ imports
 
 

@@ -1,0 +1,114 @@
+"""results/README.md: all tables and findings in one page, written anew by notebook 04."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..presets import RECIPES
+from . import tables
+
+ASKED = {
+    "k = 1 minus majority": "The entropy-weighted vote (k = 1) against the majority",
+    "mean minus majority": "The plain mean, which knows no entropy, against the majority",
+    "ties by mean minus majority": "A majority whose ties are broken by the mean, against it",
+    "k = 1 minus mean": "What the entropy weights add to the mean",
+    "k chosen minus mean": "What the k chosen on validation images adds to the mean",
+}
+PICTURES = {
+    "table1_intervals": "Differences of two votes, painted datasets, published recipe",
+    "table1_intervals_others": "The same for other backbones and the tuned recipe",
+    "evidence": "The same on 500 painted test images, five trainings",
+    "what_helps": "What other changes gain",
+    "baselines": "The paper's baseline and its spread",
+}
+
+
+def results_page(folder):
+    """Markdown of everything that was found in `folder`; what was not run is left out."""
+    folder = Path(folder)
+    parts = [
+        "# Results",
+        "Written by [04_figure_reproduction](../notebooks/04_figure_reproduction.ipynb) from the "
+        "files in this folder. mIoU in %, published protocol; differences in points, with 95 % "
+        "intervals (paired bootstrap over test images and, where there are several, trainings). "
+        "A *gain* is an interval above zero, a *loss* one below; else it is *not resolved*.",
+        "## Findings",
+        *findings(folder),
+        "Rows with an `@` are the paper's images on the small denoiser `photo` (64 px, 4.5 million "
+        "parameters), not on the paper's 256 px networks: they show how the votes compare on weak "
+        "features, and cannot say whether the paper's Table I holds. The official checkpoints have "
+        "not been run here.",
+    ]
+    for recipe in RECIPES:
+        parts += _section(f"## Runs, {recipe} recipe", tables.results_table, folder, recipe)
+        title = f"## More images and trainings, {recipe} recipe"
+        parts += _section(title, tables.evidence_table, folder, recipe)
+    parts += _section("## What the tuned recipe gains", tables.training_table, folder)
+    parts += _section("## What other changes gain", effects_table, folder)
+    parts += _section("## What it costs", tables.costs_table, folder)
+    parts += _pictures(folder)
+    return "\n\n".join(parts) + "\n"
+
+
+def findings(folder):
+    """A bullet for each comparison of votes and each recipe: range and verdicts over datasets."""
+    lines = []
+    for recipe, ending in (("published", ""), ("tuned", "_tuned")):
+        files = sorted(folder.glob(f"*/evidence{ending}.csv"))
+        painted = [file for file in files if "@" not in file.parent.name]
+        if not painted:
+            continue
+        rows = pd.concat([_most(pd.read_csv(file)) for file in painted])
+        lines.append(f"{recipe.capitalize()} recipe, {len(painted)} painted datasets:")
+        for comparison, words in ASKED.items():
+            found = rows[rows.comparison == comparison]
+            if len(found):
+                lines.append(f"- {words}: {_range(found)}.")
+        lines.append("")
+    gains = tables.recipe_gains(folder)
+    if len(gains):
+        lines.append(f"The tuned recipe against the published one, all datasets: {_range(gains)}.")
+    return ["\n".join(lines).strip()] if lines else []
+
+
+def effects_table(folder):
+    """Markdown of what 10 measured: range over datasets, cost; FileNotFoundError if nothing."""
+    files = sorted(Path(folder).glob("*/what_helps.csv"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no what_helps.csv here; `diffseg evidence` makes it")
+    effects = pd.concat([pd.read_csv(file) for file in files])
+    order = effects.groupby("change").difference.mean().sort_values(ascending=False).index
+    rows = pd.DataFrame(index=order.rename("change"))
+    rows["difference"] = [_range(effects[effects.change == change]) for change in order]
+    rows["cost (baseline = 1)"] = [
+        str(effects[effects.change == change].cost.iloc[0]) for change in order
+    ]
+    return tables.markdown(rows)
+
+
+def _most(table):
+    """The rows of evidence.csv for mIoU, published protocol, all images and seeds."""
+    table = table.query("measure == 'mIoU' and protocol == 'published'")
+    return table[(table.images == table.images.max()) & (table.seeds == table.seeds.max())]
+
+
+def _range(rows):
+    """'+0.34 to +0.45 (4 gain)'"""
+    counts = ", ".join(f"{n} {word}" for word, n in rows.verdict.value_counts().items())
+    low, high = rows.difference.min(), rows.difference.max()
+    return f"{low:+.2f} to {high:+.2f} ({counts})"
+
+
+def _section(title, table, *arguments):
+    try:
+        return [title, table(*arguments)]
+    except FileNotFoundError:
+        return []
+
+
+def _pictures(folder):
+    there = {
+        n: words for n, words in PICTURES.items() if (folder / "figures" / f"{n}.png").exists()
+    }
+    pictures = [f"{words}:\n\n![{words}](figures/{name}.png)" for name, words in there.items()]
+    return ["## Figures", *pictures] if pictures else []
