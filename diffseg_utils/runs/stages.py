@@ -65,7 +65,7 @@ STAGES = {
             reads=(),
             leaves=("features",),
             computes=DENOISER,
-            shows=("classifiers", "training", *COUNTING, "figures"),
+            shows=("metrics", "figures"),
             values=("preset", "backbone"),
         ),
         Stage(
@@ -148,7 +148,7 @@ STAGES = {
             scope="project",
             reads=(),
             leaves=(),
-            computes=("pretraining", "probing", *MEMBERS, *DENOISER, *COUNTING),
+            computes=("pretraining", "comparisons", "probing", *MEMBERS, *DENOISER, *COUNTING),
             shows=("figures",),
             values=("all recipes",),
             minutes=2.0,
