@@ -1,18 +1,27 @@
-"""What are a denoiser's features worth? The same classifiers on several descriptions of a pixel.
+"""What are a denoiser's features worth? Compared with pixels, and from checkpoint to checkpoint.
 
 Shapes: B images, H x W labels, C classes.
 """
+
+from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from .backbone import shared_noise
+from .backbone import load_backbone, shared_noise
 from .data import batches, labels_of, samples, to_input
 from .features import FeatureMaps, extract
-from .metrics import confusion, mean_iou
+from .files import atomic
+from .metrics import confusion, mean_iou, paired_bootstrap
+from .presets import DATASETS
+from .probing import ask, ask_each_map, rounds, spread
 from .training import train
 from .voting import vote
+
+N_VALIDATION = 100  # painted images that a checkpoint is scored on, more than the split has
+
+# ---- features against pixels ---------------------------------------------------------------------
 
 LEARNED = 20  # images at most that the classifiers learn from
 SCORED = 10  # images at most that they are scored on
@@ -103,3 +112,72 @@ def _miou(maps, labels, truths, preset, device):
         probs = ensemble.probabilities(maps, i, preset.label_size).cpu()  # (N, C, H, W)
         counts = counts + confusion(vote(probs, "majority"), truth, preset.n_classes)
     return mean_iou(counts, preset.ignore_label)
+
+
+# ---- one checkpoint against another --------------------------------------------------------------
+
+
+def measure_checkpoints(
+    checkpoints, datasets, start, records, name, root="data", device="cpu", report=None
+):
+    """Measure what is not yet in the files <name>_curve.csv, _maps.csv and _gain.csv of `records`.
+
+    checkpoints: {images seen: backbone}, in order of training; with no images seen, random weights
+    are drawn for that backbone. datasets: names of those that score them. start: images seen at the
+    beginning of this training; the gain from there to the last checkpoint is written.
+
+    A row is known by its dataset and the images seen, so another training needs another name. Every
+    row is written when it is measured: an interrupted measurement goes on where it was.
+    """
+    if not checkpoints:
+        return
+    records = Path(records)
+    curve = _Table(records / f"{name}_curve.csv", ["dataset", "images"])
+    maps = _Table(records / f"{name}_maps.csv", ["dataset", "images"])
+    gain = _Table(records / f"{name}_gain.csv", ["dataset", "before", "after"])
+    last = max(checkpoints)
+    work = [(dataset, seen) for dataset in datasets for seen in checkpoints]
+    counts = {}  # (dataset, images seen): confusions [B, C + 1, C]
+    for done, (dataset, seen) in enumerate(work, 1):
+        ends_gain = seen in (start, last) and (dataset, start, last) not in gain
+        key = (dataset, seen)
+        if key not in curve or key not in maps or ends_gain:
+            backbone = load_backbone(
+                checkpoints[seen], device, random_weights=0 if seen == 0 else None, data=root
+            )
+            preset = DATASETS[dataset].resized(validation=N_VALIDATION)
+            asked = rounds(backbone, preset, root)
+            counts[key] = ask(asked, preset, device=device)
+            by_map = ask_each_map(backbone, asked, preset, device=device)
+            ignored = preset.ignore_label
+            miou = mean_iou(counts[key].sum(0), ignored)
+            curve.add(key, [{"miou": miou, "spread": spread(counts[key], ignored)}])
+            maps.add(key, by_map.to_dict("records"))
+        if seen == last and ends_gain:
+            difference = paired_bootstrap(
+                counts[dataset, last], counts[dataset, start], preset.ignore_label
+            )
+            gain.add((dataset, start, last), [difference])
+        if report:
+            report(done, len(work))
+
+
+class _Table:
+    """A CSV file to which rows are added under a key that says what was measured."""
+
+    def __init__(self, path, keys):
+        self.path, self.keys = path, keys
+        self.frame = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=keys)
+
+    def __contains__(self, key):
+        return bool((self.frame[self.keys] == list(key)).all(axis=1).any())
+
+    def add(self, key, rows):
+        """Add rows, dicts, unless there are some under this key, and write the file."""
+        if key in self:
+            return
+        named = dict(zip(self.keys, key))
+        new = pd.DataFrame([named | row for row in rows])
+        self.frame = new if self.frame.empty else pd.concat([self.frame, new])[self.frame.columns]
+        with atomic(self.path) as partial:
+            self.frame.to_csv(partial, index=False, float_format="%.5g")
