@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from .backbone import create, native_bfloat16
+from .backbone import create, describe, native_bfloat16, weights_of
 from .data import IMAGES, read_image, to_input
-from .files import atomic
+from .files import atomic, write_json
 
 # ---- images -------------------------------------------------------------------------------------
 
@@ -159,6 +159,73 @@ def pretrain(
         if out_of_time:
             break
     return training.ema, pd.DataFrame(training.log, columns=["images", "loss", "seconds"])
+
+
+KEPT = tuple(10_000 * 2**i for i in range(8))  # images seen at which a checkpoint is kept
+
+
+def train_checkpoints(
+    spec, images, n_images, output, records, start="", *, minutes=None, device="cpu", report=None
+):
+    """Train a denoiser with the settings of 07; returns {images seen: .json of the backbone}.
+
+    spec: a description of a backbone, of which flags, steps and blocks are used. images: uint8
+    [M, S, S, 3]. n_images: to see in this training. output: weights, state and checkpoints get this
+    path as their beginning. records: the folder of <name>_log.csv. start: a backbone to begin with;
+    the images that it has seen count. minutes: stop earlier after so long. report(done, total).
+    """
+    output, records = Path(output), Path(records)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    before = images_seen(start) if start else 0
+    kept = [n for n in KEPT if n < n_images]
+    ema, log = pretrain(
+        spec["flags"],
+        images,
+        n_images,
+        output.with_suffix(".pt"),
+        weights_of(start) if start else None,
+        Settings(rate=3e-4 if start else 2e-4, seed=int(bool(start))),
+        keep=kept,
+        minutes=minutes,
+        device=device,
+        report=lambda seen, loss: report(seen, n_images) if report else None,
+    )
+    save_weights(ema, output.with_suffix(".safetensors"))
+    _save_log(log, records, output.name, start, before)
+
+    names = {n: f"{output.name}_{n}" for n in kept}
+    names[int(log.images.iloc[-1])] = output.name
+    found = {}
+    for n, name in names.items():
+        checkpoint = output.with_name(f"{name}.safetensors")
+        if not checkpoint.exists():
+            continue  # the training ended earlier
+        described = {key: spec[key] for key in ("flags", "steps", "blocks")}
+        described |= {"checkpoint": checkpoint.name, "images": before + n}
+        write_json(output.with_name(f"{name}.json"), described)
+        found[before + n] = str(output.with_name(f"{name}.json"))
+    return found
+
+
+def images_seen(backbone):
+    """How many images these weights have seen; ValueError if their description does not say."""
+    seen = describe(backbone).get("images")
+    if not seen:
+        raise ValueError(
+            f"{backbone}: the number of images that these weights have seen is missing; "
+            'add it to the file as "images"'
+        )
+    return seen
+
+
+def _save_log(log, records, name, start, before):
+    """Write <name>_log.csv, the log of `start` in front if there is one."""
+    log = log.assign(images=log.images + before)
+    earlier = records / f"{Path(start).stem}_log.csv"
+    if start and earlier.exists():
+        log = pd.concat([pd.read_csv(earlier).query("images <= @before"), log])
+    with atomic(records / f"{name}_log.csv") as partial:
+        log[["images", "loss"]].round(5).to_csv(partial, index=False)
 
 
 class _Pretraining:

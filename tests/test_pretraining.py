@@ -6,6 +6,7 @@ import json
 import tarfile
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -20,6 +21,7 @@ from diffseg_utils.pretraining import (
     photographs,
     pretrain,
     save_weights,
+    train_checkpoints,
 )
 from diffseg_utils.scenes import paint
 
@@ -124,6 +126,30 @@ def test_what_it_writes_is_a_backbone(short, tmp_path):
         atol=0,
         rtol=0,
     )
+
+
+def test_checkpoints_are_described_and_their_log_is_kept(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "KEPT", (16, 32, 64))
+    spec = dict(flags=FLAGS, checkpoint="none", steps=[50], blocks=[0, 1])
+    images = np.concatenate([images, images])
+    made = train_checkpoints(spec, images, 48, tmp_path / "a" / "own", tmp_path)
+    assert {n: path.removeprefix(str(tmp_path / "a")) for n, path in made.items()} == {
+        16: "/own_16.json",
+        32: "/own_32.json",
+        48: "/own.json",
+    }
+    for n, path in made.items():
+        assert pretraining.images_seen(path) == n and load_backbone(path).blocks == [0, 1]
+    assert pd.read_csv(tmp_path / "own_log.csv").images.iloc[-1] == 48
+
+    more = train_checkpoints(spec, images, 16, tmp_path / "a" / "more", tmp_path, made[48])
+    assert list(more) == [64], "what the first training has seen counts"
+    assert pd.read_csv(tmp_path / "more_log.csv").images.tolist() == [48, 64]
+    unknown = json.loads((tmp_path / "a" / "own.json").read_text())
+    del unknown["images"]
+    (tmp_path / "a" / "unknown.json").write_text(json.dumps(unknown))
+    with pytest.raises(ValueError, match=r'unknown\.json: the number of images .* as "images"'):
+        pretraining.images_seen(str(tmp_path / "a" / "unknown.json"))
 
 
 def test_batches_visit_every_image_once_an_epoch_and_mirror_half(images):

@@ -59,7 +59,8 @@ def _draw_distribution(ax, probabilities, classes, colour):
 def fig_pixel_over_k(ks, pooled, classes, turn):
     """The pooled distribution of one pixel against k, one line per class.
 
-    ks: [K], ascending; pooled: [K, C]; classes: C names; turn: the k at which the winner changes.
+    ks: [K], ascending; pooled: [K, C]; classes: C names; turn: the k at which the winner changes,
+    or None.
     """
     figure, [[ax]] = new_figure(6.4, 3.0)
     styles = ((INK, "-"), (GREY, "--"), (ACCENT, "-."))
@@ -68,8 +69,9 @@ def fig_pixel_over_k(ks, pooled, classes, turn):
         colour, line = styles[c % 3]
         ax.plot(ks, pooled[:, c], color=colour, ls=line)
         labels.append((ks[-1], pooled[-1, c], name, colour))
-    ax.axvline(turn, color=PALE, lw=1, zorder=0)
-    ax.text(turn, 1.01, f" the winner changes at $k$ = {turn:.2f}", va="bottom", fontsize=9)
+    if turn is not None:
+        ax.axvline(turn, color=PALE, lw=1, zorder=0)
+        ax.text(turn, 1.01, f" the winner changes at $k$ = {turn:.2f}", va="bottom", fontsize=9)
     ax.set(
         xlim=(0, max(ks[-1], 1e-6)),
         ylim=(0, 1),
@@ -78,9 +80,12 @@ def fig_pixel_over_k(ks, pooled, classes, turn):
     )
     end_labels(ax, labels)
     first, last = (classes[int(np.argmax(pooled[i]))] for i in (0, -1))
+    if turn is None:
+        change = f"is always {first}"
+    else:
+        change = f"changes from {first} to {last} at k = {turn:.2f}"
     return figure.describe(
-        f"Lines: pooled class probabilities of one pixel against k; the winner changes from "
-        f"{first} to {last} at k = {turn:.2f}."
+        f"Lines: pooled class probabilities of one pixel against k; the winner {change}."
     )
 
 

@@ -43,12 +43,12 @@ def fig_image_sheet(images, columns=8, title=""):
     return figure.describe(f"{len(images)} images side by side.", title)
 
 
-def fig_denoiser_loss(log):
-    """The loss of the denoiser's training against the images seen; log: frame (images, loss)."""
+def fig_denoiser_loss(log, denoiser=""):
+    """The loss of a denoiser's training against the images seen; log: frame (images, loss)."""
     log = log[np.isfinite(log.loss) & (log.loss > 0)]
     if log.empty:
         return empty_figure("No loss was recorded.")
-    figure, [[ax]] = new_figure(7.5, 3.2)
+    figure, [[ax]] = new_figure(7.5, 3.2, denoiser)
     thousands, loss = log.images.to_numpy() / 1000, log.loss.to_numpy()
     path = np.log(loss)
     fallen = path <= (path[0] + path.min()) / 2  # half of the fall (of the log) is done
@@ -61,11 +61,11 @@ def fig_denoiser_loss(log):
     ax.set(xlabel="thousand images seen", ylabel="mean squared error of the noise", title=title)
     log_y(ax, loss)
     return figure.describe(
-        f"Line: training loss of the denoiser, at the end {loss[-1]:.4f}; {title}."
+        f"Line: training loss of the denoiser, at the end {loss[-1]:.4f}; {title}.", denoiser
     )
 
 
-def fig_loss_by_noise_step(losses, read):
+def fig_loss_by_noise_step(losses, read, denoiser=""):
     """Loss at each noise step for several sets of images; bands: two standard errors over images.
 
     losses: frame (pictures, step, loss), `pictures` names the set, one row per image;
@@ -77,7 +77,7 @@ def fig_loss_by_noise_step(losses, read):
     curve = groups.agg(["mean", "sem"]).reset_index()
     curve["low"] = curve["mean"] - 2 * curve["sem"]
     curve["high"] = curve["mean"] + 2 * curve["sem"]
-    figure, [[ax]] = new_figure(7.5, 3.4)
+    figure, [[ax]] = new_figure(7.5, 3.4, denoiser)
     ax.set(xlabel="noise step", ylabel="mean squared error of the noise")
     across = {"transform": ax.get_xaxis_transform()}
     ax.vlines(read, 0, 1, color=PALE, lw=1, ls=":", **across)
@@ -86,10 +86,12 @@ def fig_loss_by_noise_step(losses, read):
     log_y(ax, curve["mean"])
     draw_curves(ax, curve, "step", "mean", by="pictures")
     names = ", ".join(losses.pictures.unique())
-    return figure.describe(f"Lines: loss of the denoiser at each noise step, for {names}.")
+    return figure.describe(
+        f"Lines: loss of the denoiser at each noise step, for {names}.", denoiser
+    )
 
 
-def fig_denoising(images, noised, guesses):
+def fig_denoising(images, noised, guesses, denoiser=""):
     """Each image noised to several steps, and below it what the denoiser makes of that in one step.
 
     images: [B, S, S, 3]; noised and guesses: {step: [B, S, S, 3]}.
@@ -101,13 +103,14 @@ def fig_denoising(images, noised, guesses):
         pictures += [image, *(noisy[i] for noisy in noised.values())]
         pictures += [None, *(guess[i] for guess in guesses.values())]
     titles = ["image", *(f"step {step}" for step in noised)]
-    figure, axes = gallery(pictures, titles, len(titles), 1.05)
+    figure, axes = gallery(pictures, titles, len(titles), 1.05, title=denoiser)
     how = {"ha": "right", "va": "center", "fontsize": 8.5}
     for ax in axes[1::2, 0]:
         ax.text(1, 0.5, "the guess: ", transform=ax.transAxes, **how)
     steps = ", ".join(map(str, noised))
     return figure.describe(
-        f"{len(images)} images noised to steps {steps}, each above the denoiser's one-step guess."
+        f"{len(images)} images noised to steps {steps}, each above the denoiser's one-step guess.",
+        denoiser,
     )
 
 

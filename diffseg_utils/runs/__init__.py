@@ -2,7 +2,7 @@
 takes (preflight).
 """
 
-from .progress import progress
+from .progress import progress, track
 from .run import Run, pick_device, project
 
-__all__ = ["Run", "pick_device", "progress", "project"]
+__all__ = ["Run", "pick_device", "progress", "project", "track"]

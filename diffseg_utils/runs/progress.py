@@ -31,6 +31,18 @@ def progress(label):
     return report
 
 
+def track(items, report, done=0, total=None):
+    """Yield the items of a list, and report(done, total) whenever one has been worked on.
+
+    done: how many were worked on before these; total: of all, len(items) if None.
+    """
+    if total is None:
+        total = len(items)
+    for count, item in enumerate(items, done + 1):
+        yield item
+        report(count, total)
+
+
 def _write_share(unfinished, share):
     with suppress(OSError), atomic(unfinished / "progress") as partial:  # it is only shown
         partial.write_text(f"{share:.4f}")

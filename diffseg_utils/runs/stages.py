@@ -70,7 +70,7 @@ STAGES = {
             reads=(),
             leaves=("features",),
             computes=DENOISER,
-            shows=("classifiers", "training", *COUNTING, "figures"),
+            shows=("metrics", "figures"),
             values=("preset", "backbone"),
         ),
         Stage(
@@ -169,7 +169,7 @@ STAGES = {
             scope="project",
             reads=(),
             leaves=(),
-            computes=("pretraining", *HELD_OUT, *MEMBERS, *DENOISER, *COUNTING),
+            computes=("pretraining", "comparisons", *HELD_OUT, *MEMBERS, *DENOISER, *COUNTING),
             shows=("figures",),
             values=("all recipes",),
             minutes=2.0,

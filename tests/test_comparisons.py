@@ -1,0 +1,101 @@
+"""Features against pixels, and checkpoints: only what is missing is measured, on no test image."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from diffseg_utils import comparisons
+from diffseg_utils.backbone import load_backbone
+from diffseg_utils.presets import DATASETS
+
+SMOKE = DATASETS["mini_smoke"]
+
+
+def test_a_patch_holds_the_colours_around_a_pixel_and_its_position():
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[2, 3] = 255, 0, 255
+    maps = comparisons.patches([picture], 8)
+    assert maps.n_features == 77 and maps.maps[0].shape == (1, 8, 8, 77)
+    at = maps.maps[0][0]
+    red, green, blue = at[2, 3, :75].view(3, 5, 5)
+    assert red[2, 2] == 1 and green[2, 2] == -1 and blue[2, 2] == 1
+    assert (red == 1).sum() == 1
+    assert at[1, 1, :25].view(5, 5)[3, 4] == 1, "one row below and two columns to the right"
+    assert at[0, 0, 75:].tolist() == [-1, -1] and at[7, 0, 75:].tolist() == [1, -1]
+
+
+def test_large_labels_are_thinned_and_small_ones_stay():
+    small = torch.ones(2, 64, 64, dtype=torch.long)
+    assert torch.equal(comparisons.thin_out(small, 255), small)
+    kept = (comparisons.thin_out(torch.ones(1, 256, 256, dtype=torch.long), 255) == 1).sum()
+    assert kept == pytest.approx(64 * 64, rel=0.1)
+
+
+def test_a_dataset_without_validation_is_scored_on_images_that_are_not_learned():
+    preset = SMOKE.resized(validation=0, test=0)
+    learned, scored = comparisons._images(preset, "data")
+    assert [s.name for s in learned] == ["train_000", "train_001"]
+    assert [s.name for s in scored] == ["train_002", "train_003"]
+    _, scored = comparisons._images(SMOKE, "data")
+    assert all(s.name.startswith("validation") for s in scored)
+
+
+def test_features_beat_pixels_and_random_weights():
+    untrained = load_backbone("mini", random_weights=0)
+    done = []
+    found = comparisons.compare_descriptions(
+        load_backbone("mini"), untrained, SMOKE, report=lambda *a: done.append(a)
+    )
+    assert found["denoiser"] > found.drop("denoiser").max() + 5
+    assert done == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """(images seen by random weights or not, dataset) of everything that is measured."""
+    seen = []
+
+    def ask(rounds, preset, device):
+        seen.append((rounds, preset.name))
+        right = np.array([[6, 2], [2, 6], [0, 0]])
+        wrong = np.array([[4, 4], [4, 4], [0, 0]])
+        return np.stack([wrong if rounds == "random" else right] * 3)
+
+    def by_map(backbone, rounds, preset, device):
+        return pd.DataFrame({"step": [50], "block": [2], "miou": [40.0]})
+
+    def load(backbone, device, random_weights, data):
+        return "random" if random_weights == 0 else backbone
+
+    monkeypatch.setattr(comparisons, "load_backbone", load)
+    monkeypatch.setattr(comparisons, "folds", lambda backbone, preset, root: backbone)
+    monkeypatch.setattr(comparisons, "score_folds", ask)
+    monkeypatch.setattr(comparisons, "score_each_map", by_map)
+    return seen
+
+
+def test_only_missing_rows_are_measured(measured, tmp_path):
+    def measure(checkpoints):
+        measured.clear()
+        comparisons.measure_checkpoints(checkpoints, ["mini_smoke"], 0, tmp_path, "own")
+        return list(measured)
+
+    checkpoints = {0: "a.json", 10: "ten.json"}
+    assert measure(checkpoints) == [("random", "mini_smoke"), ("ten.json", "mini_smoke")]
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(files) == {"own_curve.csv", "own_maps.csv", "own_gain.csv"}
+    assert measure(checkpoints) == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+    longer = checkpoints | {20: "twenty.json"}
+    assert ("ten.json", "mini_smoke") not in measure(longer), "its row is there"
+    curve = pd.read_csv(tmp_path / "own_curve.csv")
+    assert curve.images.tolist() == [0, 10, 20]
+    gain = pd.read_csv(tmp_path / "own_gain.csv")
+    assert gain.after.tolist() == [10, 20] and (gain.difference > 0).all()
+
+
+def test_nothing_to_measure_writes_nothing(measured, tmp_path):
+    comparisons.measure_checkpoints({}, ["mini_smoke"], 0, tmp_path / "none", "own")
+    assert not (tmp_path / "none").exists()
