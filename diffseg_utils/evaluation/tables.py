@@ -249,12 +249,14 @@ def recipe_gains(folder):
 
 def training_seconds(folder, seed=0):
     """Frame, a row per run: the seconds that 02_classifier_training took with each recipe."""
-    found = {}
+    rows = []
     for (name, recipe), result in load_results(folder).items():
         if seed in result.manifests:
             seconds = result.manifests[seed]["seconds"]["02_classifier_training"]
-            found.setdefault(recipe, {})[name] = seconds
-    return pd.DataFrame(found, columns=["published", "tuned"])
+            rows.append((name, recipe, seconds))
+    found = pd.DataFrame(rows, columns=["name", "recipe", "seconds"]).astype({"name": str})
+    found = found.pivot(index="name", columns="recipe", values="seconds")
+    return found.reindex(columns=["published", "tuned"])
 
 
 # ---- all runs: Table I and its figures ----------------------------------------------------------
