@@ -10,10 +10,17 @@ import click
 from .presets import BACKBONES, DATASETS, MINI, RECIPES, choose
 from .runs import Run
 from .runs.run import notebook_path, parameters_of
-from .runs.stages import EVIDENCE, FEATURES, FIGURES, HELPS, STAGES, TRAINING, VOTING, Job, plan
+from .runs.stages import FEATURES, FIGURES, STAGES, TRAINING, VOTING, Job, plan
 
 CORE = (FEATURES, TRAINING, VOTING)
-PROJECT_WIDE = [name for name, stage in STAGES.items() if stage.scope == "project"]
+
+
+def made_by(*commands):
+    """Names of the notebooks that these commands make."""
+    return [name for name, stage in STAGES.items() if stage.command in commands]
+
+
+PROJECT_WIDE = made_by("notebook")
 
 
 def one_sentence(command):
@@ -152,10 +159,8 @@ RUNS = ("seeds", "recipe", "backbone", "data", "results", "device", "parameters"
 @options(*RUNS, *WHERE)
 @one_sentence
 def run(**given):
-    """Run notebooks 01, 02 and 03 for DATASETS (the four mini datasets if none is named), then
-    04.
-    """
-    _runs((VOTING, FIGURES), [0], **given)
+    """Run notebooks 01 to 03 for DATASETS (the four mini datasets if none is named), then 04."""
+    _runs(made_by("run", "figures"), [0], **given)
 
 
 @main.command()
@@ -166,7 +171,7 @@ def evidence(**given):
     """Run all seeds for DATASETS (the four mini datasets if none is named), then 09, 10 and 04: is
     the gain real?
     """
-    _runs((EVIDENCE, HELPS, FIGURES), range(5), **given)
+    _runs(made_by("evidence", "figures"), range(5), **given)
 
 
 @main.command()

@@ -16,7 +16,7 @@ def test_several_seeds(tmp_path):
     assert [line.split()[0] for line in planned[:3]] == [
         "mini_smoke",
         "mini_smoke/seed0",
-        "mini_smoke/seed0",
+        "mini_smoke/seed1",
     ]
     assert not list(tmp_path.iterdir()), "a dry run writes nothing"
 

@@ -5,6 +5,7 @@ pretended to be executed.
 import ast
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -67,7 +68,7 @@ class Pretend:
         time.sleep(0.01)
         self.meanwhile.get(job.stage.notebook, lambda: None)()
         if job.label not in self.broken:
-            for path in job.leaves:
+            for path in job.outputs:
                 file = path / "train" / "map.bin" if path.name == "features" else path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(f"{path.name} of {job.label}: {self.versions[job.stage.notebook]}")
@@ -237,6 +238,23 @@ def test_every_notebook_has_a_row_and_every_file_one_maker():
     assert {name for stage in STAGES.values() for name in stage.reads} <= set(made)
 
 
+@pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.notebook)
+def test_names_of_files_and_parameters_fit_the_scope_of_a_stage(stage):
+    known = names.parameters_of(names.notebook_path(stage.notebook))
+    assert stage.command in ("run", "evidence", "figures", "notebook")
+    assert stage.reads_from != "all seeds" or "seeds" in known
+    assert stage.scope != "recipe" or "recipe" in known
+    fields = {
+        "run": {"{name}", "{setting}"},
+        "recipe": {"{name}", "{variant}"},
+        "dataset": {"{name}"},
+        "project": set(),
+    }[stage.scope]
+    for name in stage.leaves:
+        found = set(re.findall(r"{\w+}", names.PATHS[name])) - {"{results}", "{data}"}
+        assert found == fields, name
+
+
 def test_the_picture_of_the_table_stands_in_the_readme_of_notebooks():
     text = (ROOT / "notebooks" / "README.md").read_text()
     assert f"```mermaid\n{picture()}\n```" in text, "put the output of runs.stages.picture() there"
@@ -324,6 +342,8 @@ def test_prose_and_cells_that_draw_do_not_count_but_code_does(house):
     house.edit_cell(VOTING, "x = 1\n", tag=None)
     house.make()
     house.edit_cell(VOTING, "More words.", kind="markdown")
+    assert house.states() == {}
+    house.edit_cell(TRAINING, "\n# another title", tag="figure")
     assert house.states() == {}
     house.edit_cell(VOTING, "# a comment for the reader", tag="parameters")
     assert house.states() == {}, "parameters count by value"

@@ -132,7 +132,7 @@ class _Driver:
         reason = records.why_stale(job, self.checksums, now)
         if reason is None and job.stage.notebook not in self.again:
             return 0.0, "kept"
-        for path in [job.record, *job.leaves]:
+        for path in [job.record, *job.outputs]:
             remove_leftovers(path)
         unfinished = _folder_of_unfinished(job, now)
         self.begun[job] = (time.monotonic(), unfinished)

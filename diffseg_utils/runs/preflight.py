@@ -70,12 +70,12 @@ def memory_of(job):
     if peak:
         return 1.1 * peak * 2**20 / GB + BESIDE
     needed = job.stage.memory
-    if "preset" not in job.stage.values or backbone_of(job.run)[1].stat().st_size < SMALL:
+    if "preset" not in job.stage.settings or backbone_of(job.run)[1].stat().st_size < SMALL:
         return needed
     from ..backbone import anatomy
 
     _, image_bytes, weights = anatomy(job.run.backbone_used)
-    if "backbone" in job.stage.values:
+    if "backbone" in job.stage.settings:
         needed += 1.5 * weights / GB
     if "features" in job.stage.reads:
         needed += widened(image_bytes * job.run.preset.counts["train"]) / GB

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..files import read_json, sha256, write_json
-from ..presets import BACKBONES, KS, RECIPES
+from ..presets import BACKBONES, DATASETS, KS, RECIPES
 from .run import PACKAGE, code_cells, parameters_of, tags
 from .stages import BOTH, FEATURES, TRAINING, VOTING, Job
 
@@ -80,7 +80,7 @@ def fingerprint(job, checksums):
         "code": code_of(job.notebook),
         "modules": modules_of(job),
         "parameters": decisive_parameters(job),
-        "values": {name: VALUES[name](job, checksums) for name in job.stage.values},
+        "values": {name: SETTINGS[name](job, checksums) for name in job.stage.settings},
         "reads": {},
     }
     for path in job.read_files():
@@ -104,7 +104,7 @@ def code_of(notebook):
 
 def modules_of(job):
     """{file: checksum} of the modules that decide what a job leaves."""
-    family = job.run.preset.painted if "preset" in job.stage.values else "all"
+    family = job.run.preset.painted if "preset" in job.stage.settings else "all"
     files = [file for module in job.stage.computes for file in files_of(module, family)]
     names = [file.relative_to(PACKAGE).as_posix() for file in files]
     return {name: checksum_of_module(name) for name in names}
@@ -135,7 +135,7 @@ def decisive_parameters(job):
     """{name: value} of the notebook's parameters that decide what it leaves; a backbone counts by
     its flags and weights.
     """
-    skipped = {*WHERE, "backbone"} if "backbone" in job.stage.values else {*WHERE}
+    skipped = {*WHERE, "backbone"} if "backbone" in job.stage.settings else {*WHERE}
     effective = parameters_of(job.notebook) | job.parameters()
     return {name: value for name, value in effective.items() if name not in skipped}
 
@@ -169,11 +169,26 @@ def _backbone(job, checksums):
     return found | {"weights": next(iter(checksums.of(weights).values()), None)}
 
 
-VALUES = {
+def _named(job, checksums):
+    """{name: values} of the datasets and backbones that the notebook's parameters name."""
+    parameters = parameters_of(job.notebook) | job.parameters()
+    words = [word for value in parameters.values() for word in str(value).split()]
+    found = {word: asdict(DATASETS[word]) for word in words if word in DATASETS}
+    for word in words:
+        if word in BACKBONES:
+            weights = checksums.of(
+                job.run.data_root / "checkpoints" / BACKBONES[word]["checkpoint"]
+            )
+            found[word] = BACKBONES[word] | {"weights": list(weights.values())}
+    return found
+
+
+SETTINGS = {
     "preset": _preset,
     "backbone": _backbone,
     "recipe": lambda job, _: RECIPES[job.run.recipe],
     "both recipes": lambda job, _: {name: RECIPES[name] for name in BOTH},
+    "named": _named,
     "all recipes": lambda job, _: RECIPES,
     "ks": lambda job, _: KS,
 }
@@ -202,7 +217,7 @@ def why_stale(job, checksums, now=None, reads=True):
         if before[part] != now[part] and (reads or part != "reads"):
             return _difference(part, before[part], now[part])
     found = {}
-    for path in job.leaves:
+    for path in job.outputs:
         if not path.exists():
             return f"{path.name} is missing"
         found |= checksums.of(path)
@@ -240,7 +255,7 @@ def finish(job, found, checksums, seconds, facts):
     if "manifest" in job.stage.leaves:
         write_manifest(job, found, seconds, facts)
     outputs = {}
-    for path in job.leaves:
+    for path in job.outputs:
         if not path.exists():
             raise FileNotFoundError(f"the notebook ended without writing {path}")
         _take_from_writer(path, checksums)

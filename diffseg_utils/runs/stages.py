@@ -26,22 +26,31 @@ SCOPES = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A notebook that leaves something behind. Files are named as in run.PATHS, values as in
-    records.VALUES.
+    """A notebook that leaves something behind: a row of the table below.
+
+    Files are named as in run.PATHS, modules as their files in the package.
     """
 
     notebook: str
-    scope: str  # what it is made for: a name in SCOPES
-    reads: tuple  # files of other stages
-    leaves: tuple  # files it writes, beside its own executed copy
-    computes: tuple  # modules that decide what it leaves: a change makes it stale
-    shows: tuple  # modules that only show something: a change makes nothing stale
-    values: tuple  # what counts of presets.py, by name and value
-    whose: str = "its own"  # the runs whose files it reads: a name in SOURCES
-    minutes: float = (
-        1.0  # for a painted dataset on one core, until a record of an earlier run knows better
-    )
-    memory: float = 1.0  # GB, besides weights and training features
+    # What it is made for: a name in SCOPES.
+    scope: str
+    # Files of other stages that it reads, and files that it writes beside its executed copy.
+    reads: tuple
+    leaves: tuple
+    # Modules that decide what it leaves: a change makes it stale. Modules that only show
+    # something: a change makes nothing stale.
+    computes: tuple
+    shows: tuple
+    # Values of presets.py that count: names in records.SETTINGS.
+    settings: tuple
+    # The runs whose files it reads: this run, all seeds, both recipes, all runs on disk.
+    reads_from: str = "this run"
+    # The command that makes it: run, evidence, figures or notebook.
+    command: str = "notebook"
+    # Minutes for a painted dataset on one core, until a record knows better.
+    minutes: float = 1.0
+    # GB, with a small network.
+    memory: float = 1.0
 
 
 IMAGES = ("data", "scenes")
@@ -62,7 +71,7 @@ STAGES = {
             leaves=(),
             computes=(*DENOISER, *MEMBERS, *COUNTING, *SCORES),
             shows=("figures",),
-            values=(),
+            settings=(),
         ),
         Stage(
             FEATURES,
@@ -71,7 +80,8 @@ STAGES = {
             leaves=("features",),
             computes=DENOISER,
             shows=("metrics", "figures"),
-            values=("preset", "backbone"),
+            settings=("preset", "backbone"),
+            command="run",
         ),
         Stage(
             TRAINING,
@@ -80,7 +90,8 @@ STAGES = {
             leaves=("history", "ensemble"),
             computes=(*MEMBERS, *IMAGES),
             shows=("backbone", *SCORES, *OBSERVERS, "figures"),
-            values=("preset", "recipe"),
+            settings=("preset", "recipe"),
+            command="run",
             minutes=2.0,
         ),
         Stage(
@@ -99,14 +110,15 @@ STAGES = {
                 *IMAGES,
             ),
             shows=("figures",),
-            values=("preset", "recipe", "ks"),
+            settings=("preset", "recipe", "ks"),
+            command="run",
             minutes=0.5,
         ),
         Stage(
             EVIDENCE,
             scope="recipe",
             reads=("features", "ensemble", "scores"),
-            whose="all seeds",
+            reads_from="all seeds",
             leaves=("evidence", "evidence table"),
             computes=(
                 *SCORES,
@@ -117,40 +129,43 @@ STAGES = {
                 *DENOISER,
             ),
             shows=("figures",),
-            values=("preset", "backbone"),
+            settings=("preset", "backbone"),
+            command="evidence",
             minutes=10.0,
         ),
         Stage(
             HELPS,
             scope="dataset",
             reads=("features", "ensemble"),
-            whose="both recipes",
+            reads_from="both recipes",
             leaves=("effects",),
             computes=(*SCORES, "voting", "fitted_rules", *MEMBERS, *DENOISER),
             shows=("figures",),
-            values=("preset", "backbone", "both recipes"),
+            settings=("preset", "backbone", "both recipes"),
+            command="evidence",
             minutes=10.0,
         ),
         Stage(
             FIGURES,
             scope="project",
             reads=("scores", "examples", "evidence table", "effects"),
-            whose="every run there is",
+            reads_from="all runs on disk",
             leaves=("page", "table 1", "table 1, masked"),
             computes=SCORES,
             shows=("figures", "scenes", "voting"),
-            values=(),
+            settings=(),
+            command="figures",
             minutes=0.5,
         ),
         Stage(
             "08_training_recipes",
             scope="project",
             reads=("scores", "evidence"),
-            whose="every run there is",
+            reads_from="all runs on disk",
             leaves=("recipes",),
             computes=(*HELD_OUT, *MEMBERS, *DENOISER, *COUNTING),
             shows=("figures",),
-            values=("all recipes",),
+            settings=("all recipes", "named"),
             minutes=60.0,
         ),
         Stage(
@@ -160,7 +175,7 @@ STAGES = {
             leaves=("costs",),
             computes=(*HELD_OUT, *MEMBERS, *DENOISER, *COUNTING),
             shows=("figures",),
-            values=("all recipes",),
+            settings=("both recipes", "named"),
             minutes=20.0,
             memory=6.0,
         ),
@@ -171,17 +186,10 @@ STAGES = {
             leaves=(),
             computes=("pretraining", "comparisons", *HELD_OUT, *MEMBERS, *DENOISER, *COUNTING),
             shows=("figures",),
-            values=("all recipes",),
+            settings=("both recipes", "named"),
             minutes=2.0,
         ),
     )
-}
-
-SOURCES = {
-    "its own": lambda job: [job.run],
-    "all seeds": lambda job: [replace(job.run, seed=seed) for seed in job.seeds],
-    "both recipes": lambda job: [replace(job.run, recipe=recipe) for recipe in BOTH],
-    "every run there is": lambda job: [],  # found on disk: see Job.read_files
 }
 
 
@@ -239,7 +247,7 @@ class Job:
         return self.record.with_name(f".{self.record.stem}.{fingerprint}")
 
     @property
-    def leaves(self):
+    def outputs(self):
         """The files and folders that must be there when the job has ended."""
         return [self.executed, *(self.run.path(name) for name in self.stage.leaves)]
 
@@ -248,11 +256,19 @@ class Job:
         """The seeds whose ensembles a stage of several seeds takes."""
         return [int(word) for word in str(self.extra.get("seeds", "0")).split()]
 
+    def sources(self):
+        """The runs whose files it reads; none if it reads those that are on disk."""
+        if self.stage.reads_from == "all runs on disk":
+            return []
+        if self.stage.reads_from == "all seeds":
+            return [replace(self.run, seed=seed) for seed in self.seeds]
+        if self.stage.reads_from == "both recipes":
+            return [replace(self.run, recipe=recipe) for recipe in BOTH]
+        return [self.run]
+
     def read_files(self):
-        """The files and folders of other stages that the job reads; of every run there is, those
-        that are there.
-        """
-        if self.stage.whose == "every run there is":
+        """The files and folders of other stages that the job reads."""
+        if self.stage.reads_from == "all runs on disk":
             anywhere = {
                 "results": ".",
                 "data": ".",
@@ -265,14 +281,14 @@ class Job:
                 root = self.run.results_root if "{results}" in PATHS[name] else self.run.runs_root
                 found += sorted(root.glob(PATHS[name].format(**anywhere)))
             return found
-        runs = SOURCES[self.stage.whose](self)
-        return list(dict.fromkeys(run.path(name) for run in runs for name in self.stage.reads))
+        paths = [run.path(name) for run in self.sources() for name in self.stage.reads]
+        return list(dict.fromkeys(paths))
 
     def needs(self):
         """The jobs that leave what this one reads, unless it reads whatever is there."""
         needed = [
             Job.of(maker_of(name), run, self.extra)
-            for run in SOURCES[self.stage.whose](self)
+            for run in self.sources()
             for name in self.stage.reads
         ]
         return list(dict.fromkeys(needed))
@@ -320,7 +336,7 @@ def plan(runs, notebooks, extra=None):
         for run in runs:
             add(Job.of(notebook, run, extra or {}))
     for job in jobs:
-        if job.stage.whose == "every run there is":
+        if job.stage.reads_from == "all runs on disk":
             jobs[job] = [other for other in jobs if set(other.stage.leaves) & set(job.stage.reads)]
     return jobs
 
