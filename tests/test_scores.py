@@ -234,6 +234,16 @@ def test_files_that_are_no_scores(tmp_path):
         load_scores(tmp_path / "other.npz")
 
 
+def test_an_older_run_without_validation_images_is_pooled(predicted, results_of, tmp_path):
+    seven = [Prediction(p.name, {7: p.probs[7]}, p.truth) for p in predicted]
+    eight = [Prediction(p.name, {8: p.probs[8]}, p.truth) for p in predicted]
+    newer = evaluate(seven, PRESET).join(evaluate(seven, PRESET, split="validation"))
+    results_of(newer, "mini_horse", 7)
+    results_of(evaluate(eight, PRESET), "mini_horse", 8)
+    pooled = load_results(tmp_path)["mini_horse", "published"].scores
+    xr.testing.assert_equal(pooled.miou(), evaluate(predicted, PRESET).miou())
+
+
 def test_seeds_are_pooled_unless_their_weights_differ(predicted, results_of, tmp_path):
     seven = [Prediction(p.name, {7: p.probs[7]}, p.truth) for p in predicted]
     eight = [Prediction(p.name, {8: p.probs[8]}, p.truth) for p in predicted]

@@ -481,10 +481,18 @@ def load_results(root):
             name,
             recipe,
             Preset(**found[0][1]["preset"]),
-            _joined(scores, "seed", f"{Path(root) / name}, recipe {recipe}"),
+            _joined(_same_splits(scores), "seed", f"{Path(root) / name}, recipe {recipe}"),
             {run["seed"]: run for _, run in found},
         )
     return results
+
+
+def _same_splits(scores):
+    """Scores of the same splits: runs of older versions kept their test images only."""
+    splits = [set(one.counts.split.values.tolist()) for one in scores]
+    if all(found == splits[0] for found in splits):
+        return scores
+    return [one.of("test") for one in scores]
 
 
 def _check_weights(runs):
