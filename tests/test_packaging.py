@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import diffseg_utils
 from diffseg_utils.presets import BACKBONES
 
 ROOT = Path(__file__).parents[1]
@@ -113,3 +114,12 @@ def test_the_code_is_formatted_and_checked():
 def test_every_package_is_found_for_a_wheel():
     folders = {path.parent for path in (ROOT / "diffseg_utils").rglob("*.py")}
     assert all((folder / "__init__.py").exists() for folder in folders), "packages.find needs it"
+
+
+def test_the_names_of_the_package_are_there_and_load_when_they_are_asked_for():
+    for name in diffseg_utils.__all__:
+        assert getattr(diffseg_utils, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        diffseg_utils.nothing  # noqa: B018
+    code = "import sys, diffseg_utils; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
