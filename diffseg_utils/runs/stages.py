@@ -82,6 +82,7 @@ STAGES = {
             shows=("metrics", "figures"),
             settings=("preset", "backbone"),
             command="run",
+            minutes=0.5,
         ),
         Stage(
             TRAINING,
@@ -92,7 +93,7 @@ STAGES = {
             shows=("backbone", *SCORES, *OBSERVERS, "figures"),
             settings=("preset", "recipe"),
             command="run",
-            minutes=2.0,
+            minutes=1.4,
         ),
         Stage(
             VOTING,
@@ -112,7 +113,7 @@ STAGES = {
             shows=("figures",),
             settings=("preset", "recipe", "ks"),
             command="run",
-            minutes=0.5,
+            minutes=0.3,
         ),
         Stage(
             EVIDENCE,
@@ -155,7 +156,7 @@ STAGES = {
             shows=("figures", "scenes", "voting"),
             settings=(),
             command="figures",
-            minutes=0.5,
+            minutes=0.65,
         ),
         Stage(
             "08_training_recipes",
