@@ -393,3 +393,47 @@ def test_what_a_folder_says_of_itself(tmp_path):
         [3, 16, 16, 2],
         [3, 32, 32, 1],
     ]
+
+
+def test_an_interrupted_extraction_goes_on_from_its_finished_batches(tiny, images, tmp_path):
+    noise, whole, store = shared_noise(32), tmp_path / "whole", tmp_path / "features"
+    extract(tiny, images.split(1), noise, store=whole)
+    computed = []
+
+    class Counted:
+        """The backbone, which counts the images that it is asked for, and can fail."""
+
+        def __init__(self, last):
+            self.last = last
+
+        def __getattr__(self, name):
+            return getattr(tiny, name)
+
+        def __call__(self, batch, *rest):
+            if len(computed) == self.last:
+                raise KeyboardInterrupt
+            computed.append(batch)
+            return tiny(batch, *rest)
+
+    n_steps = len(tiny.steps)
+    with pytest.raises(KeyboardInterrupt):
+        extract(Counted(n_steps + 1), images.split(1), noise, store=store, resume=True)
+    assert not store.exists()
+    (partial,) = tmp_path.glob(".features.partial")
+    with open(partial / "map_00.bin", "ab") as file:
+        file.write(b"half a batch")
+    computed.clear()
+    extract(Counted(None), images.split(1), noise, store=store, resume=True)
+    assert len(computed) == 2 * n_steps, "the first image is not computed again"
+    for file in whole.iterdir():
+        assert (store / file.name).read_bytes() == file.read_bytes(), file.name
+    assert not partial.exists()
+    computed.clear()
+    extract(Counted(None), images.split(1), noise, store=store, resume=True)
+    assert not computed, "what is whole is not computed again"
+
+
+def test_an_extraction_is_resumed_with_store_and_noise_only(tiny, images, tmp_path):
+    for missing in ({"noise": None, "store": tmp_path / "x"}, {"noise": shared_noise(32)}):
+        with pytest.raises(ValueError, match="with the same noise: give both"):
+            extract(tiny, images, resume=True, **missing)

@@ -512,6 +512,18 @@ def test_an_unforeseen_error_of_a_stage_is_that_stages(house, monkeypatch):
     assert "mini_horse/seed0 03_voting_analysis" in place.made
 
 
+def test_a_machine_that_sees_other_files_or_code_says_so(house):
+    house.make()
+    job = next(iter(house.plan()))
+    now = records.fingerprint(job, Checksums(job.run.runs_root))
+    task = places.task_of(job, now, house.folder, 1, None, 1.0)
+    assert places.problem_of(task) is None
+    other = task | {"modules": {"features.py": "another checksum"}}
+    assert "has another version of features.py" in places.problem_of(other)
+    task["environment"]["DIFFSEG_UNFINISHED"] = "/nowhere"
+    assert "does not see /nowhere; all machines need the same file" in places.problem_of(task)
+
+
 def test_memory_and_gpus_limit_how_many_at_once(house):
     runs = [Run("mini_smoke", seed) for seed in range(6)]
     assert house.make(*runs, room=Room(4, 1, memory=100)).most > 1
