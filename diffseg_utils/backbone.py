@@ -181,12 +181,22 @@ def shared_noise(size, seed=0, device="cpu"):
 # ---- loading ------------------------------------------------------------------------------------
 
 
-def load_backbone(backbone, device="cpu", precision="float32", *, data="data", random_weights=None):
+def load_backbone(
+    backbone,
+    device="cpu",
+    precision="float32",
+    *,
+    steps=None,
+    blocks=None,
+    data="data",
+    random_weights=None,
+):
     """Load, check and freeze a denoiser; returns a Backbone.
 
     backbone: a name in BACKBONES or a .json file. precision: "float32"; "float16", the model's own
     conversion, as published, on CUDA only; "bfloat16", for convolutions only, on any device, but
-    slow where it is emulated; "auto", float16 on CUDA and float32 elsewhere. data: the folder that
+    slow where it is emulated; "auto", float16 on CUDA and float32 elsewhere. steps, blocks: None
+    takes those of its description; blocks="all" takes every decoder block. data: the folder that
     holds checkpoints/. random_weights: a seed, to take an untrained network.
     FileNotFoundError: no checkpoint. ValueError: another architecture, a damaged file, impossible
     steps or blocks.
@@ -196,9 +206,13 @@ def load_backbone(backbone, device="cpu", precision="float32", *, data="data", r
         precision = "float16" if device.type == "cuda" else "float32"
     _check_device(device, precision)
     spec = describe(backbone)
-    flags, steps, blocks = spec["flags"], list(spec["steps"]), list(spec["blocks"])
+    flags = spec["flags"]
     with torch.device("meta"):
         model, diffusion = create(flags)
+    steps = list(steps or spec["steps"])
+    if blocks == "all":
+        blocks = range(len(model.output_blocks))
+    blocks = list(blocks or spec["blocks"])
     check_taps(steps, blocks, diffusion.num_timesteps, len(model.output_blocks), backbone)
     if random_weights is None:
         state = _trained_state(backbone, spec, model, data)

@@ -112,7 +112,7 @@ def _miou(maps, labels, truths, preset, device):
     for i, truth in enumerate(truths, n_learned):
         probs = ensemble.probabilities(maps, i, preset.label_size).cpu()  # (N, C, H, W)
         counts = counts + confusion(vote(probs, "majority"), truth, preset.n_classes)
-    return mean_iou(counts, preset.ignore_label)
+    return 100 * mean_iou(counts, preset.ignore_label)
 
 
 # ---- one checkpoint against another --------------------------------------------------------------
@@ -151,7 +151,7 @@ def measure_checkpoints(
             counts[key] = score_folds(asked, preset, device=device)
             by_map = score_each_map(backbone, asked, preset, device=device)
             ignored = preset.ignore_label
-            miou = mean_iou(counts[key].sum(0), ignored)
+            miou = 100 * mean_iou(counts[key].sum(0), ignored)
             curve.add(key, [{"miou": miou, "spread": standard_error(counts[key], ignored)}])
             maps.add(key, by_map.to_dict("records"))
         if seen == last and ends_gain:

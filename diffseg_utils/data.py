@@ -36,7 +36,8 @@ def samples(preset, split, root="data"):
     if n_images == 0:
         return
     if preset.painted:
-        for index in range(n_images):
+        first = dict(preset.skip).get(split, 0)
+        for index in range(first, first + n_images):
             image, label = paint(preset.painted, split, index)
             yield Sample(f"{split}_{index:03d}", image, label)
     else:

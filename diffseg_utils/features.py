@@ -41,6 +41,11 @@ class FeatureMaps:
         return len(self.maps[0])
 
     @property
+    def device(self):
+        """The device that holds the maps."""
+        return self.maps[0].device
+
+    @property
     def nbytes(self):
         """Bytes of all maps."""
         return sum(m.numel() * m.element_size() for m in self.maps)
@@ -74,10 +79,11 @@ class FeatureMaps:
         Bilinear with clamped borders, which equals up-sampling the maps (align_corners=False) and
         then indexing them.
         """
-        y, x = torch.as_tensor(y), torch.as_tensor(x)
-        image = torch.as_tensor(image).expand_as(y)
+        device = self.device
+        y, x = torch.as_tensor(y, device=device), torch.as_tensor(x, device=device)
+        image = torch.as_tensor(image, device=device).expand_as(y)
         if out is None:
-            out = torch.empty(len(y), self.n_features, device=self.maps[0].device)
+            out = torch.empty(len(y), self.n_features, device=device)
         corners = {}  # many maps share a resolution, and then their corners
         start = 0
         for m in self.maps:
@@ -138,6 +144,7 @@ def extract(
 ):
     """FeatureMaps of `images`: a tensor [B, 3, S, S] in [-1, 1], or an iterable of such batches.
 
+    The maps stay on the device of the backbone, unless `store` writes them to disk.
     noise: [1, 3, S, S] for all images and steps. None draws fresh noise from `generator` for each
     image and, within an image, for each step. steps, blocks: None takes those of the backbone.
     store: a folder to which the maps are written batch by batch, so that memory stays bounded.
@@ -169,7 +176,7 @@ def extract(
 
 
 def _maps_of_batches(backbone, batches, noise, steps, blocks, dtype, generator, skip=0):
-    """Yield the maps of one batch after another, a list of [b, h, w, c] on the CPU, checked.
+    """Yield the maps of one batch after another, a list of [b, h, w, c] on the device, checked.
 
     skip: the first images, a number of whole batches, which are there already.
     """
@@ -180,7 +187,7 @@ def _maps_of_batches(backbone, batches, noise, steps, blocks, dtype, generator, 
             continue
         images = images.to(backbone.device)  # (b, 3, S, S)
         maps = _maps_of_batch(backbone, images, noise, steps, blocks, generator)
-        maps = [m.to("cpu", dtype) for m in maps]
+        maps = [m.to(dtype=dtype) for m in maps]
         for k, m in enumerate(maps):
             if not torch.isfinite(m).all():
                 step, block = steps[k // len(blocks)], blocks[k % len(blocks)]
@@ -308,7 +315,7 @@ class _Writer:
         places = zip(self.files, self.shapes, self.digests, maps, strict=True)
         for file, shape, digest, m in places:
             shape[0] += len(m)
-            content = m.to(self.dtype).contiguous().numpy().tobytes()
+            content = m.to("cpu", self.dtype).contiguous().numpy().tobytes()
             file.write(content)
             file.flush()
             digest.update(content)

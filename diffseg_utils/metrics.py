@@ -92,12 +92,12 @@ def iou(confusion, ignore_label=None, protocol="published"):
 
 
 def mean_iou(confusion, ignore_label=None, protocol="published"):
-    """Mean of iou over the scored classes, in percent: a float, or [...] for a stack.
+    """Mean of iou over the scored classes, in 0..1: a float, or [...] for a stack.
 
     nan if no class is scored.
     """
-    percent = mean_percent(iou(confusion, ignore_label, protocol))
-    return percent if percent.ndim else float(percent)
+    mean = mean_of_scored(iou(confusion, ignore_label, protocol))
+    return mean if mean.ndim else float(mean)
 
 
 def areas_of(confusion, ignore_label, protocol):
@@ -133,8 +133,8 @@ def ratio(areas, protocol):
     return np.where(union > 0, scores, np.nan)
 
 
-def mean_percent(scores):
-    """100 times the mean over the last axis, without the classes that are nan."""
+def mean_of_scored(scores):
+    """The mean over the last axis, without the classes that are nan."""
     n_scored = (~np.isnan(scores)).sum(-1)
     with np.errstate(invalid="ignore"):  # 0 / 0 if no class is scored
-        return 100 * np.nansum(scores, -1) / n_scored
+        return np.nansum(scores, -1) / n_scored

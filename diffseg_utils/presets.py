@@ -245,7 +245,7 @@ BACKBONES = {
     "lsun_cat": _official("lsun_cat", _BLOB),
     "lsun_horse": _official("lsun_horse", _BLOB),
     "mini": _shipped(
-        "mini", 140_800, "f7a336f8b49bd1d05db7874a3ca2fa76a7ac75e5f6d8bf76c76f30499861fcd3"
+        "mini", 534_528, "5063ee3bc4c4a39c2784db45696bcd21454e5532e0fd5d640a93b4329bcf18d4"
     ),
     "photo": _shipped(
         "photo", 187_800, "50905f43633fe68e9a58da070412269ec7acae66ebd2db36d952634d52a8ed79"

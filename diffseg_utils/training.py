@@ -70,6 +70,7 @@ def train(
         )
 
     generator = torch.Generator().manual_seed(seed)
+    maps = where_they_fit(maps, device)
     compressed = "pool" in recipe
     if compressed:
         pool = draw_pool(targets, recipe["pool"], recipe["balance"], generator)  # (P',)
@@ -85,6 +86,7 @@ def train(
     else:
         read, n_features = fast_reader(maps, pixels, size), maps.n_features
 
+    widths = widths or recipe.get("widths")
     ensemble = PixelEnsemble(n_members, n_features, n_classes, widths, generator).to(device)
     ensemble, history = fit(
         ensemble, read, targets, recipe, seed, epochs, checkpoint, save_every, report
@@ -116,10 +118,18 @@ def fast_reader(maps, pixels, size):
     read = read_from_maps(maps, pixels, size)
     if 4 * len(pixels) * maps.n_features > FAST_BYTES:
         return read
-    features = torch.empty(len(pixels), maps.n_features)  # (P, D)
+    features = torch.empty(len(pixels), maps.n_features, device=maps.device)  # (P, D)
     for index, out in zip(torch.arange(len(pixels)).split(CHUNK), features.split(CHUNK)):
         read(index, out)
     return read_from_memory(features)
+
+
+def where_they_fit(maps, device):
+    """The maps on a GPU, if they take at most half of its free memory; otherwise as they are."""
+    device = torch.device(device)
+    if device.type == "cuda" and maps.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+        return maps.to(device)
+    return maps
 
 
 def read_from_maps(maps, pixels, size):
@@ -136,7 +146,7 @@ def read_from_memory(features):
     """A reader of the rows of `features` [P, D]."""
 
     def read(index, out=None):
-        return torch.index_select(features, 0, index, out=out)
+        return torch.index_select(features, 0, index.to(features.device), out=out)
 
     return read
 
@@ -211,7 +221,8 @@ class _Batches:
         self.n_features, self.like = ensemble.n_features, ensemble.weight0
         pixels = ensemble.n_members * batch  # of one step
         steps = max(1, GATHER_BYTES // (4 * pixels * self.n_features))
-        self.buffer = torch.empty(steps * pixels, self.n_features)  # used again at every read
+        where = read(torch.arange(1)).device
+        self.buffer = torch.empty(steps * pixels, self.n_features, device=where)  # used again
 
     def read(self, members, epoch, place, most):
         """(x [steps, N, b, D], targets [steps, N, b]) of several steps of `members`.
@@ -443,9 +454,10 @@ def compress(read, pool, n_components, whitening, seed):
     scale = sample.std(0) + 1e-6
     n_components = min(n_components, *sample.shape)
     pca = PCA(n_components, svd_solver="randomized", iterated_power=2, random_state=seed)
-    pca.fit(((sample - mean) / scale).numpy())
+    pca.fit(((sample - mean) / scale).cpu().numpy())
     deviation = torch.from_numpy(pca.explained_variance_).sqrt().clamp(min=1e-6)  # (K,)
-    basis = torch.from_numpy(pca.components_).T / deviation**whitening / scale[:, None]  # (D, K)
+    basis = torch.from_numpy(pca.components_).T / deviation**whitening  # (D, K)
+    basis = basis.to(scale.device) / scale[:, None]
     features = torch.cat([(read(part) - mean) @ basis for part in pool.split(CHUNK)])
     return features, mean, basis
 

@@ -49,7 +49,7 @@ def test_boundary_iou_by_hand():
     counts = boundary_confusion(moved, SQUARE, 2)
     assert counts.shape == (4, 3)
     assert iou(counts, 2)[1] == pytest.approx(12 / 28)
-    assert mean_iou(boundary_confusion(SQUARE, SQUARE, 2), 2) == pytest.approx(100)
+    assert mean_iou(boundary_confusion(SQUARE, SQUARE, 2), 2) == pytest.approx(1)
 
 
 def test_interiors_do_not_count():
@@ -67,7 +67,7 @@ def test_ignored_truth_is_left_out():
     assert boundary_confusion(SQUARE, truth, 2).sum() == 7 * 5
     assert boundary_confusion(SQUARE, SQUARE, 2, ignore_label=0).sum() == 7 * 5
     assert mean_iou(boundary_confusion(SQUARE, SQUARE, 2, ignore_label=0), (0, 2)) == pytest.approx(
-        100
+        1
     )
 
 

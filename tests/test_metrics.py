@@ -115,12 +115,12 @@ def test_published_by_hand():
     # class 1: I = 1; its union has the two true pixels and the one predicted where the truth is
     # ignored
     assert iou(HAND, 255) == pytest.approx([1 / 2, 1 / 3, 0])  # class 2 is nowhere and scores 0
-    assert mean_iou(HAND, 255) == pytest.approx(100 * (1 / 2 + 1 / 3) / 3)
+    assert mean_iou(HAND, 255) == pytest.approx((1 / 2 + 1 / 3) / 3)
     assert type(mean_iou(HAND, 255)) is float
     assert iou(HAND, 0)[1:] == pytest.approx([1 / 3, 0]) and math.isnan(
         iou(HAND, 0)[0]
     )  # the divisor loses a class
-    assert mean_iou(HAND, 0) == pytest.approx(100 / 6)
+    assert mean_iou(HAND, 0) == pytest.approx(1 / 6)
 
 
 def test_several_classes_can_be_ignored():
@@ -130,16 +130,16 @@ def test_several_classes_can_be_ignored():
 
 def test_masked_by_hand():
     assert iou(HAND, 255, "masked") == pytest.approx([1 / 2, 1 / 2, math.nan], nan_ok=True)
-    assert mean_iou(HAND, 255, "masked") == pytest.approx(50)
+    assert mean_iou(HAND, 255, "masked") == pytest.approx(1 / 2)
     assert iou(HAND, 1, "masked") == pytest.approx([1, math.nan, math.nan], nan_ok=True)
 
 
 def test_an_ignored_class_inside_the_ids_still_adds_to_unions_as_published():
     # as bedroom_28 ignores its background 0: truth 0 taken for 1, and truth 1 taken for 0
     counts = confusion([1, 1, 0], [0, 1, 1], 2)
-    assert mean_iou(counts, 0) == pytest.approx(100 / 3)
+    assert mean_iou(counts, 0) == pytest.approx(1 / 3)
     assert mean_iou(counts, 0, "masked") == pytest.approx(
-        100 / 2
+        1 / 2
     )  # a true pixel that was missed counts under both
 
 
@@ -152,7 +152,7 @@ def test_iou_equals_plain_loops(protocol, case, ignore):
     assert iou(counts, ignore, protocol) == pytest.approx(
         [wanted.get(c, math.nan) for c in range(n)], nan_ok=True
     )
-    average = 100 * sum(wanted.values()) / len(wanted) if wanted else math.nan
+    average = sum(wanted.values()) / len(wanted) if wanted else math.nan
     assert mean_iou(counts, ignore, protocol) == pytest.approx(average, nan_ok=True)
 
 
@@ -176,7 +176,7 @@ def test_perfect_predictions():
         mean_iou(counts),
         mean_iou(counts, 3),
         mean_iou(counts, None, "masked"),
-    ] == pytest.approx([100] * 3)
+    ] == pytest.approx([1] * 3)
 
 
 def test_nothing_to_score_is_nan():
@@ -217,11 +217,15 @@ def two_rules(n_images, n_classes=3, seed=0):
     ]
 
 
+def percent(*args):
+    return 100 * mean_iou(*args)
+
+
 @pytest.mark.parametrize("protocol, ignore", [("published", 255), ("masked", 0)])
 def test_bootstrap_of_two_images_by_hand(protocol, ignore):
     a, b = two_rules(2)
     gap = lambda i, j: (
-        mean_iou(a[i] + a[j], ignore, protocol) - mean_iou(b[i] + b[j], ignore, protocol)
+        percent(a[i] + a[j], ignore, protocol) - percent(b[i] + b[j], ignore, protocol)
     )
     # the resamples are 00, 01, 10, 11: a quarter of them on either side, so the 95 % percentiles
     # are the two extremes. Two images: Student's t with one degree of freedom, 12.706 in place of
@@ -240,10 +244,10 @@ def test_bootstrap_of_two_images_by_hand(protocol, ignore):
 def test_bootstrap_of_three_images_equals_all_27_resamples():
     a, b = two_rules(3)
     every = [
-        mean_iou(a[list(i)].sum(0), 255) - mean_iou(b[list(i)].sum(0), 255)
+        percent(a[list(i)].sum(0), 255) - percent(b[list(i)].sum(0), 255)
         for i in itertools.product(range(3), repeat=3)
     ]
-    found, whole = paired_bootstrap(a, b, 255), mean_iou(a.sum(0), 255) - mean_iou(b.sum(0), 255)
+    found, whole = paired_bootstrap(a, b, 255), percent(a.sum(0), 255) - percent(b.sum(0), 255)
     # the extremes come up in at least 1 of 27 resamples, more than the 2.5 % outside; t of two
     # degrees of freedom: 4.303
     wanted = [
@@ -265,7 +269,7 @@ def test_bootstrap_of_many_images_is_near_the_normal_interval():
     found = paired_bootstrap(a, b, 255)
     # all classes are common here, so a mean over images is nearly normal: the jackknife gives its
     # standard error
-    left = [mean_iou(a.sum(0) - x, 255) - mean_iou(b.sum(0) - y, 255) for x, y in zip(a, b)]
+    left = [percent(a.sum(0) - x, 255) - percent(b.sum(0) - y, 255) for x, y in zip(a, b)]
     error = math.sqrt(99 / 100 * sum((d - sum(left) / 100) ** 2 for d in left))
     assert found["low"] == pytest.approx(found["difference"] - 1.984 * error, abs=0.1 * error)
     assert found["high"] == pytest.approx(found["difference"] + 1.984 * error, abs=0.1 * error)
@@ -313,7 +317,7 @@ def test_trainings_are_resampled_too():
 def test_permutation_of_four_images_equals_all_16():
     a, b = two_rules(4, seed=5)
     swap = np.array(list(itertools.product([0, 1], repeat=4)))[:, :, None, None]
-    gaps = mean_iou(np.where(swap, b, a).sum(1), 255) - mean_iou(np.where(swap, a, b).sum(1), 255)
+    gaps = percent(np.where(swap, b, a).sum(1), 255) - percent(np.where(swap, a, b).sum(1), 255)
     exact = np.mean(abs(gaps) >= abs(gaps[0]) - 1e-9)
     assert 2 / 16 <= exact < 1
     assert paired_permutation(a, b, 255) == pytest.approx(

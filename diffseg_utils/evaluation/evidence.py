@@ -95,8 +95,8 @@ def _comparison(new, old, ignore_label, protocol="published"):
     return {
         "images": n_images,
         "seeds": found["n_seeds"],
-        "new": mean_iou(new.sum(1), ignore_label, protocol).mean(),
-        "old": mean_iou(old.sum(1), ignore_label, protocol).mean(),
+        "new": 100 * mean_iou(new.sum(1), ignore_label, protocol).mean(),
+        "old": 100 * mean_iou(old.sum(1), ignore_label, protocol).mean(),
         "difference": found["difference"],
         "low": low,
         "high": high,
@@ -231,7 +231,7 @@ def band_frame(scores):
             counts = found["counts"].sel(here).values
             total = counts.sum(0) if counts.ndim == 3 else counts
             row = {"rule": scores.label(rule), "width": width}
-            row["miou"] = mean_iou(total, scores.ignore_label)
+            row["miou"] = 100 * mean_iou(total, scores.ignore_label)
             row |= {name: found[name].sel(here).item() for name in ("difference", "low", "high")}
             rows.append(row)
     return pd.DataFrame(rows)

@@ -4,6 +4,7 @@ A fold is (maps, labels, other maps, truths): classifiers learn from the first t
 on the last two. labels and truths: int64 [B, H, W].
 """
 
+from dataclasses import replace
 from itertools import product
 from time import perf_counter
 
@@ -68,15 +69,52 @@ def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
     return np.stack(found)
 
 
-def score_each_map(backbone, folds, preset, seed=0, device="cpu"):
-    """Frame (step, block, miou in percent): one classifier per map; first fold only."""
+def score_each_map(backbone, folds, preset, n_members=1, seed=0, device="cpu"):
+    """Frame (step, block, miou in percent) of every map alone; first fold only."""
     maps, labels, others, truths = folds[0]
     rows = []
     for k, (step, block) in enumerate(product(backbone.steps, backbone.blocks)):
         alone = [(maps.pick([k]), labels, others.pick([k]), truths)]
-        found = score_folds(alone, preset, 1, seed, device)
-        rows.append((step, block, mean_iou(found.sum(0), preset.ignore_label)))
+        found = score_folds(alone, preset, n_members, seed, device)
+        rows.append((step, block, 100 * mean_iou(found.sum(0), preset.ignore_label)))
     return pd.DataFrame(rows, columns=["step", "block", "miou"])
+
+
+def sweep_maps(backbone, preset, steps, n_members=10, root="data", device="cpu", report=None):
+    """Frame (step, block, miou in percent): what each map is worth alone, at each of `steps`.
+
+    The blocks are those of `backbone`. One step at a time is extracted, so memory stays bounded.
+    """
+    found = []
+    for done, step in enumerate(steps, 1):
+        at_step = replace(backbone, steps=[step])
+        asked = folds(at_step, preset, root)
+        found.append(score_each_map(at_step, asked, preset, n_members, device=device))
+        if report:
+            report(done, len(steps))
+    return pd.concat(found, ignore_index=True)
+
+
+def compare_choices(backbone, preset, choices, base, root="data", device="cpu", report=None):
+    """Frame, a row per choice of steps and blocks: its mIoU in percent, and its gain over `base`.
+
+    choices: {name: (steps, blocks)}, `base` among them. Columns: choice, n_features, images, miou,
+    difference, low, high: the majority of ten members, tuned recipe; interval over images.
+    """
+    counts, rows = {}, []
+    for done, (name, (steps, blocks)) in enumerate(choices.items(), 1):
+        chosen = replace(backbone, steps=list(steps), blocks=list(blocks))
+        asked = folds(chosen, preset, root)
+        counts[name] = score_folds(asked, preset, device=device)
+        rows.append({"choice": name, "n_features": asked[0][0].n_features})
+        if report:
+            report(done, len(choices))
+    for row in rows:
+        own = counts[row["choice"]]
+        row["images"] = len(own)
+        row["miou"] = 100 * mean_iou(own.sum(0), preset.ignore_label)
+        row |= paired_bootstrap(own, counts[base], preset.ignore_label)
+    return pd.DataFrame(rows)
 
 
 def standard_error(confusions, ignore_label, resamples=2000):
@@ -86,7 +124,7 @@ def standard_error(confusions, ignore_label, resamples=2000):
     """
     n = len(confusions)
     drawn = np.random.default_rng(0).multinomial(n, [1 / n] * n, resamples)  # (R, B)
-    return float(mean_iou(np.tensordot(drawn, confusions, 1), ignore_label).std())
+    return float(100 * mean_iou(np.tensordot(drawn, confusions, 1), ignore_label).std())
 
 
 def _maps(backbone, preset, split, root):

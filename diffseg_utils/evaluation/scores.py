@@ -598,5 +598,5 @@ def _of_split(array, split):
 def _miou(counts, ignore_label, protocol="published"):
     """mIoU in percent of counts (..., truth, predicted), labelled; nan where nothing is counted."""
     pixels = counts.sum(("truth", "predicted"))
-    values = mean_iou(counts.values, ignore_label, protocol)
+    values = 100 * mean_iou(counts.values, ignore_label, protocol)
     return pixels.copy(data=np.where(pixels > 0, values, np.nan))

@@ -6,7 +6,7 @@ Shapes: B images, C classes, S trainings (seeds), R resamples.
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from ..metrics import areas_of, mean_percent, ratio
+from ..metrics import areas_of, mean_of_scored, ratio
 
 
 def paired_bootstrap(a, b, ignore_label=None, protocol="published", resamples=10_000, seed=0):
@@ -27,7 +27,7 @@ def paired_bootstrap(a, b, ignore_label=None, protocol="published", resamples=10
 
     def miou_of(draws, areas):
         """mIoU in percent [R, S] of images drawn `draws` [R, B] times."""
-        return mean_percent(ratio(np.tensordot(draws, areas, (1, 1)), protocol))
+        return 100 * mean_of_scored(ratio(np.tensordot(draws, areas, (1, 1)), protocol))
 
     def difference_of(draws):
         """mIoU(a) - mIoU(b), [R, S]."""
@@ -81,8 +81,8 @@ def paired_permutation(a, b, ignore_label=None, protocol="published", permutatio
     swaps = rng.integers(2, size=(1 + permutations, a.shape[1])).astype(float)  # (R, B)
     swaps[0] = 0  # the observed difference
     moved = np.tensordot(swaps, b - a, (1, 1))  # (R, S, 2, C)
-    miou_a = mean_percent(ratio(a.sum(1) + moved, protocol))  # (R, S)
-    miou_b = mean_percent(ratio(b.sum(1) - moved, protocol))
+    miou_a = 100 * mean_of_scored(ratio(a.sum(1) + moved, protocol))  # (R, S)
+    miou_b = 100 * mean_of_scored(ratio(b.sum(1) - moved, protocol))
     size = np.abs((miou_a - miou_b).mean(1))  # (R,)
     as_large = size >= size[0] - 1e-9  # differences that are equal up to rounding count
     return float(as_large.mean())

@@ -97,7 +97,7 @@ def image_gains(scores, seed=None, new="entropy_weighted", old="majority", split
     """[B] points of mIoU by which `new` is better than `old`, image by image, of one seed."""
     counts = scores.of(split).counts.sel(seed=scores.seeds[0] if seed is None else seed)
     a, b = (mean_iou(counts.sel(rule=rule).values, scores.ignore_label) for rule in (new, old))
-    return a - b
+    return 100 * (a - b)
 
 
 # ---- all runs: `diffseg status` -----------------------------------------------------------------
@@ -238,8 +238,8 @@ def recipe_gains(folder):
                 "dataset": name,
                 "seeds": len(seeds),
                 "images": n_images,
-                "published": mean_iou(old.sum(1), ignored).mean(),
-                "tuned": mean_iou(new.sum(1), ignored).mean(),
+                "published": 100 * mean_iou(old.sum(1), ignored).mean(),
+                "tuned": 100 * mean_iou(new.sum(1), ignored).mean(),
                 **gain,
                 "verdict": verdict(gain["low"], gain["high"]),
             }
