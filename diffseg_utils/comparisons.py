@@ -16,6 +16,7 @@ from .backbone import load_backbone
 from .data import to_input
 from .evaluation.held_out import (
     compare_choices,
+    compare_recipes,
     folds,
     score_each_map,
     score_folds,
@@ -122,22 +123,87 @@ def measure_maps(
     return table.of(datasets, seen)
 
 
+def _named(steps, blocks):
+    """(name, (steps, blocks)) of a choice."""
+    words = [" ".join(map(str, numbers)) for numbers in (steps, blocks)]
+    return f"steps {words[0]}, blocks {words[1]}", (steps, blocks)
+
+
+TODAY, _ = _named((50, 150, 250), (2, 3, 4, 5, 6))
+CHOICES = dict(  # of no more features than today's
+    _named(steps, blocks)
+    for steps, blocks in [
+        ((50, 150, 250), (2, 3, 4, 5, 6)),
+        ((20, 50, 100), (2, 3, 4, 5, 6)),
+        ((50, 100, 150), (2, 3, 4, 5, 6)),
+        ((20, 50, 150), (2, 3, 4, 5, 6)),
+        ((20, 50, 250), (2, 3, 4, 5, 6)),
+        ((50, 100, 250), (2, 3, 4, 5, 6)),
+        ((20, 100, 250), (2, 3, 4, 5, 6)),
+        ((100, 150, 250), (2, 3, 4, 5, 6)),
+        ((50, 150, 350), (2, 3, 4, 5, 6)),
+        ((5, 50, 150), (2, 3, 4, 5, 6)),
+        ((20, 50, 100, 150), (2, 3, 4)),
+        ((50, 100, 150, 250), (2, 3, 4)),
+        ((20, 50, 150, 250), (2, 3, 4)),
+        ((50, 150, 250), (2, 3, 4, 5)),
+        ((20, 50, 150), (2, 3, 4, 5)),
+        ((50, 150, 250), (1, 2, 3)),
+        ((50, 150), (1, 2, 3, 4, 5)),
+        ((50, 150, 250), (1, 3, 5, 7)),
+        ((20, 50, 150), (1, 3, 5, 7)),
+    ]
+)
+
+
 def measure_choices(
     backbone, datasets, seen, choices, base, file, root="data", device="cpu", report=None
 ):
     """The table of compare_choices for all `datasets`, with their names and `seen` in front.
 
-    choices: {name: (steps, blocks)}, `base` among them.
+    choices: {name: (steps, blocks)}, `base` among them. A choice that does not gain beyond chance
+    on one dataset is not measured on those after it.
     """
     table = _Table(file, ["dataset", "seen"])
     for done, dataset in enumerate(datasets, 1):
         if (dataset, seen) not in table:
+            failed = [row.choice for row in table.of(datasets, seen).itertuples() if row.low <= 0]
+            left = {name: choices[name] for name in choices if name == base or name not in failed}
             whole = load_backbone(backbone, device, blocks="all", data=root)
-            found = compare_choices(whole, _judge(dataset), choices, base, root, device)
+            found = compare_choices(whole, _judge(dataset), left, base, root, device)
             table.add((dataset, seen), found.to_dict("records"))
         if report:
             report(done, len(datasets))
     return table.of(datasets, seen)
+
+
+# ---- which recipe? -------------------------------------------------------------------------------
+
+
+def measure_recipes(
+    backbone, presets, recipes, file, seeds, n_members=10, epochs=100, device="cpu", report=None
+):
+    """The table of compare_recipes for all `presets`, {dataset: Preset}, with their names in front.
+
+    recipes: {name: numbers, as in presets.RECIPES}, "tuned" among them, to which all are compared.
+    """
+    table = _Table(file, ["dataset", "recipe"])
+    for done, (dataset, preset) in enumerate(presets.items(), 1):
+        missing = {name: recipes[name] for name in recipes if (dataset, name) not in table}
+        if missing:
+            found = compare_recipes(
+                load_backbone(backbone, device),
+                preset,
+                {"tuned": recipes["tuned"]} | missing,
+                seeds,
+                n_members=n_members,
+                epochs=epochs,
+            )
+            for row in found[found.recipe.isin(missing)].to_dict("records"):
+                table.add((dataset, row["recipe"]), [row])
+        if report:
+            report(done, len(presets))
+    return table.frame[table.frame.dataset.isin(presets)]
 
 
 # ---- one checkpoint against another --------------------------------------------------------------

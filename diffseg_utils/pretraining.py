@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from .backbone import create, describe, native_bfloat16, weights_of
@@ -367,3 +368,11 @@ def save_weights(weights, path):
     halves = {name: w.half().contiguous().cpu() for name, w in weights.items()}
     with atomic(path) as temporary:
         save_file(halves, temporary)
+
+
+def image_strip(path):
+    """uint8 [B, S, S, 3] of a file that holds B images side by side."""
+    with Image.open(path) as strip:
+        pixels = np.asarray(strip.convert("RGB"))  # (S, B * S, 3)
+    size = len(pixels)
+    return pixels.reshape(size, -1, size, 3).transpose(1, 0, 2, 3)

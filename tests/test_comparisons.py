@@ -86,3 +86,51 @@ def test_only_missing_rows_are_measured(measured, tmp_path):
 def test_nothing_to_measure_writes_nothing(measured, tmp_path):
     comparisons.measure_checkpoints({}, ["mini_smoke"], 0, tmp_path / "none", "own")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_choice_that_fails_on_one_dataset_is_not_measured_on_the_next(monkeypatch, tmp_path):
+    asked = []
+
+    def compare(backbone, preset, choices, base, root, device):
+        asked.append((preset.name, list(choices)))
+        low = {"today": 0.0, "good": 0.2, "bad": -0.1}
+        return pd.DataFrame([{"choice": name, "low": low[name]} for name in choices])
+
+    monkeypatch.setattr(comparisons, "load_backbone", lambda *a, **k: None)
+    monkeypatch.setattr(comparisons, "compare_choices", compare)
+    choices = {"today": 1, "good": 2, "bad": 3}
+
+    def measure(datasets):
+        asked.clear()
+        file = tmp_path / "choices.csv"
+        return comparisons.measure_choices("mini", datasets, 10, choices, "today", file)
+
+    found = measure(["mini_cat", "mini_horse"])
+    assert asked == [("mini_cat", ["today", "good", "bad"]), ("mini_horse", ["today", "good"])]
+    assert len(found) == 5 and (found.seen == 10).all()
+    assert len(measure(["mini_cat", "mini_horse"])) == 5 and asked == []
+    measure(["mini_ffhq", "mini_cat"])
+    assert asked == [("mini_ffhq", ["today", "good"])], "what failed before fails no more"
+
+
+def test_only_missing_recipes_are_measured_beside_the_tuned_one(monkeypatch, tmp_path):
+    asked = []
+
+    def compare(backbone, preset, recipes, seeds, **how):
+        asked.append((preset.name, list(recipes)))
+        return pd.DataFrame([{"recipe": name, "majority": 40.0} for name in recipes])
+
+    monkeypatch.setattr(comparisons, "load_backbone", lambda *a: None)
+    monkeypatch.setattr(comparisons, "compare_recipes", compare)
+
+    def measure(*recipes):
+        asked.clear()
+        presets, wanted = {"mini_smoke": SMOKE}, dict.fromkeys(recipes, {})
+        return comparisons.measure_recipes("mini", presets, wanted, tmp_path / "r.csv", [0])
+
+    assert measure("tuned", "longer").recipe.tolist() == ["tuned", "longer"]
+    assert asked == [("mini_smoke", ["tuned", "longer"])]
+    assert measure("tuned", "longer", "wider").recipe.tolist() == ["tuned", "longer", "wider"]
+    assert asked == [("mini_smoke", ["tuned", "wider"])]
+    measure("tuned", "longer", "wider")
+    assert asked == []
