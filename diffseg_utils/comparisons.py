@@ -129,8 +129,9 @@ def _named(steps, blocks):
     return f"steps {words[0]}, blocks {words[1]}", (steps, blocks)
 
 
-TODAY, _ = _named((50, 150, 250), (2, 3, 4, 5, 6))
-CHOICES = dict(  # of no more features than today's
+# The paper's steps, and the blocks of the shipped networks that were read first.
+FIRST_CHOICE, _ = _named((50, 150, 250), (2, 3, 4, 5, 6))
+CHOICES = dict(  # of no more features than the first
     _named(steps, blocks)
     for steps, blocks in [
         ((50, 150, 250), (2, 3, 4, 5, 6)),

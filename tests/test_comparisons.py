@@ -125,7 +125,7 @@ def test_only_missing_recipes_are_measured_beside_the_tuned_one(monkeypatch, tmp
 
     def measure(*recipes):
         asked.clear()
-        presets, wanted = {"mini_smoke": SMOKE}, dict.fromkeys(recipes, {})
+        presets, wanted = {"mini_smoke": SMOKE}, {key: {} for key in recipes}
         return comparisons.measure_recipes("mini", presets, wanted, tmp_path / "r.csv", [0])
 
     assert measure("tuned", "longer").recipe.tolist() == ["tuned", "longer"]
