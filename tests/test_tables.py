@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from diffseg_utils.evaluation import Scores, load_results
+from diffseg_utils.evaluation import Scores, evidence, load_results
 from diffseg_utils.evaluation.scores import COUNTED, OUTSIDE
 from diffseg_utils.evaluation.tables import (
     COMPARISONS,
@@ -247,3 +247,11 @@ def test_recipes_are_compared_on_all_images_of_the_evidence_if_both_have_it(fold
     (folder / "mini_horse" / "evidence_tuned.npz").unlink()
     gain = recipe_gains(folder).iloc[0]
     assert gain.images == 3 and gain.difference < 0
+
+
+def test_classes_from_the_easiest_to_the_hardest():
+    found = evidence.class_table(some_scores([50, 60, 60, 70, 70]))
+    assert list(found.index) == ["sea", "sky"] and list(found.share) == [50, 50]
+    assert found.loc["sky", "majority"] == pytest.approx(100 * 50 / 110)
+    assert found.loc["sea", "entropy_weighted"] == pytest.approx(100 * 90 / 130)
+    assert found.loc["sky", "difference"] == pytest.approx(100 * 20 / 110)
