@@ -234,6 +234,7 @@ def _make(runs, notebooks, extra, again, dry_run, **how):
     """Make what is not current of a plan, and what is asked for again; or only say what that is."""
     from .runs.launch import survey
     from .runs.lock import only_driver
+    from .runs.preflight import check_k
     from .runs.records import Checksums
 
     if how["slurm"] and how["scheduler"]:
@@ -251,6 +252,7 @@ def _make(runs, notebooks, extra, again, dry_run, **how):
         click.echo("\n".join(lines) or "nothing to do")
         return
     names = {job.run.name for job in whole_plan if job.stage.scope != "project"}
+    check_k(whole_plan)
     with only_driver(root.results_root, root.runs_root, names, click.echo):
         checksums = Checksums(root.runs_root, verify)
         found = survey(whole_plan, checksums, again)

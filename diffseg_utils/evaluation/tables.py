@@ -117,8 +117,24 @@ def results_table(folder, recipe="published"):
             f"`diffseg run --recipe {recipe}` makes them"
         )
     labels = rule_labels(shown)
-    rows = pd.DataFrame({result.name: _row(result.scores, labels) for result in shown}).T
+    k = k_in_words(shown)
+    rows = pd.DataFrame({result.name: _row(result.scores, labels, k) for result in shown}).T
     return markdown(rows.rename_axis("dataset"))
+
+
+def k_in_words(results):
+    """ "k = 1", the k of the entropy-weighted vote in all results; ValueError if it is not one."""
+    ks = {}
+    for result in results:
+        ks.setdefault(result.scores.label("entropy_weighted"), result.title)
+    if len(ks) > 1:
+        (one_label, one), (other_label, other) = list(ks.items())[:2]
+        raise ValueError(
+            f"{one} is {one_label}, and {other} is {other_label}: a table has one k; run one of "
+            "them again, or into another folder with --results"
+        )
+    label = next(iter(ks), "entropy-weighted, k = 1")
+    return label.removeprefix("entropy-weighted, ")
 
 
 def rule_labels(results):
@@ -130,7 +146,7 @@ def rule_labels(results):
     return {rule: label for rule, label in labels.items() if rule not in left_out}
 
 
-def _row(scores, labels):
+def _row(scores, labels, k):
     """{title: text} of a run in results_table."""
     miou = scores.miou()
     row = {"seeds": len(scores.seeds), "test images": len(scores.images())}
@@ -141,7 +157,7 @@ def _row(scores, labels):
     if "k chosen" in scores.rules:
         row[title] = f"{_spread(miou.sel(rule='k chosen').values)} (k = {chosen_ks(scores)})"
     for old in ("majority", "mean"):
-        row[f"k = 1 minus {old}"] = interval(compare(scores, "entropy_weighted", old))
+        row[f"{k} minus {old}"] = interval(compare(scores, "entropy_weighted", old))
     return row
 
 
@@ -281,13 +297,14 @@ def table_1(results, protocol="published"):
     blocks |= {result.name: block_of(result) for result in results.values()}
     names = sorted(blocks, key=lambda name: BLOCKS.index(blocks[name]))  # stable
     labels = rule_labels(results.values()) | {"k chosen": "k chosen"}
+    k = k_in_words(results.values())
     rows = []
     for name in names:
         row = {"block": blocks[name], "run": name}
         result = results.get((name, "published"))
         miou = _mean_miou(result, protocol)
         row |= {label: miou.get(rule, np.nan) for rule, label in labels.items()}
-        row["k = 1 minus majority"] = _minus(miou, "entropy_weighted", "majority")
+        row[f"{k} minus majority"] = _minus(miou, "entropy_weighted", "majority")
         row["k chosen minus majority"] = _minus(miou, "k chosen", "majority")
         row["chosen k"] = chosen_ks(result.scores) if result else ""
         row["seeds"] = len(result.scores.seeds) if result else 0
@@ -312,12 +329,13 @@ def _minus(miou, new, old):
 def difference_table(results, new="entropy_weighted", olds=("majority", "mean")):
     """Frame (dataset, recipe, block, comparison, difference, low, high, verdict, seeds, images)."""
     order = sorted(results.values(), key=lambda r: (BLOCKS.index(block_of(r)), r.recipe))
+    k = k_in_words(order)
     rows = []
     for result in order:
         for old in olds:
             gain = compare(result.scores, new, old)
             row = {"dataset": result.title, "recipe": result.recipe, "block": block_of(result)}
-            row["comparison"] = f"k = 1 minus {old}"
+            row["comparison"] = f"{k} minus {old}"
             row |= gain
             rows.append(row | {"seeds": gain["n_seeds"], "images": gain["n_images"]})
     return pd.DataFrame(rows)
