@@ -110,7 +110,7 @@ STAGES = {
                 "backbone",
                 *IMAGES,
             ),
-            shows=("figures",),
+            shows=("figures", "explorer"),
             settings=("preset", "recipe", "ks"),
             command="run",
             minutes=0.3,
