@@ -63,7 +63,7 @@ def test_tables_know_nothing_of_what_was_made_by_hand(run, tmp_path, results_of)
     results_of(some_scores(VOTES), "mini_horse", 0)
     own = Run("mini_horse", results=str(tmp_path / "results"))
     some_scores(VOTES, rules=FIVE).save(own.target("scores"))
-    assert "k = 5" not in results_table(tmp_path)
+    assert "k = 1 minus mean" in results_table(tmp_path)
 
 
 def test_what_is_added_to_is_a_copy(tmp_path, by_diffseg):

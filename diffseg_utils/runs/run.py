@@ -31,6 +31,7 @@ PATHS = {
     "evidence table": "{results}/{name}/evidence{variant}.csv",
     "effects": "{results}/{name}/what_helps.csv",
     "page": "{results}/README.md",
+    "all scores": "{results}/scores.csv",
     "table 1": "{results}/table1.csv",
     "table 1, masked": "{results}/table1_masked.csv",
     "recipes": "{results}/recipes.csv",
