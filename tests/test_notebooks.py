@@ -15,8 +15,10 @@ import pytest
 from conftest import diffseg
 
 from diffseg_utils.evaluation import compare, load_scores
+from diffseg_utils.files import sha256
 from diffseg_utils.metrics import mean_iou
 from diffseg_utils.presets import DATASETS
+from diffseg_utils.runs.execute import execute
 from diffseg_utils.runs.run import parameters_of
 from diffseg_utils.voting import RULES
 
@@ -191,6 +193,19 @@ def test_other_parameters_are_another_result(smoke):
         "run", "mini_smoke", "--results", smoke / "results", "--dry-run", "-p", "k", "2.0"
     )
     assert other.stdout.splitlines()[0].endswith("k: 1.0 before, 2.0 now")
+
+
+def test_a_notebook_by_hand_reads_the_run_and_leaves_it_as_it_is(smoke):
+    results = smoke / "results"
+    before = {p: sha256(p) for p in smoke.rglob("*") if p.is_file()}
+    given = {"dataset": "mini_smoke", "results": str(results), "k": 5.0}
+    execute(ROOT / "notebooks" / "03_voting_analysis.ipynb", smoke / "by_hand.ipynb", given)
+    assert {p: sha256(p) for p in before} == before
+    own = smoke / "data" / "exploring" / "mini_smoke" / "seed0"
+    assert {p.name for p in own.iterdir()} == {"scores.npz", "examples.npz"}
+    assert load_scores(own / "scores.npz").label("entropy_weighted").endswith("k = 5")
+    again = diffseg("run", "mini_smoke", "--results", results, "--dry-run")
+    assert again.stdout == "nothing to do\n", "no stage is stale"
 
 
 @pytest.fixture(scope="module")

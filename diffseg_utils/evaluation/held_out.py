@@ -14,7 +14,7 @@ import torch
 
 from ..backbone import Backbone, shared_noise
 from ..data import Sample, batches, labels_of, samples
-from ..features import FeatureMaps, extract
+from ..features import extract
 from ..metrics import confusion, mean_iou
 from ..training import train
 from ..voting import RULES, vote
@@ -159,7 +159,7 @@ def held_out_predictions(run, ensemble, report=None):
     if preset.counts["validation"]:
         yield from predictions({run.seed: ensemble}, run.stream("validation", report=report))
         return
-    maps = FeatureMaps.load(run.path("features") / "train")
+    maps = run.maps("train")
     labels = labels_of(preset, "train", run.data_root)
     names = [sample.name for sample in samples(preset, "train", run.data_root)]
     n_learn = len(labels) - max(1, len(labels) // 5)
