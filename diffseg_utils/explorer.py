@@ -134,14 +134,13 @@ class Explorer(VBox):
         self.k = _control(SelectionSlider, "k", options=ks, value=float(k))
         self.members = _control(IntSlider, "members", min=1, max=n_members, value=n_members)
         last = preset.label_size - 1
-        self.row = _control(BoundedIntText, "row", max=last)
-        self.column = _control(BoundedIntText, "column", max=last)
+        self.row = _control(BoundedIntText, "row", "12.3em", max=last)
+        self.column = _control(BoundedIntText, "column", "12.3em", max=last)
         self.pictures = HTML()
         self.members_at_pixel = HTML()
         controls = [
-            VBox([self.order, self.image]),
+            VBox([self.order, self.image, HBox([self.row, self.column])]),
             VBox([self.rule, self.k, self.members]),
-            VBox([self.row, self.column]),
         ]
         wrapped = HBox(controls, layout={"flex_flow": "row wrap"})
         super().__init__([wrapped, self.pictures, self.members_at_pixel])
@@ -226,20 +225,20 @@ class Explorer(VBox):
         for i, q in enumerate(probs):
             weight = "" if weights is None else f"{weights[i]:.3f}"
             lines.append(_line(f"member {i + 1}", q, f"{entropies[i]:.2f}", weight, preset))
-        lines.append(_line(f"<b>{escape(self._vote_in_words())}</b>", pooled, "", "", preset))
+        lines.append(_line("<b>the vote</b>", pooled, "", "", preset))
         titles = ("", "distribution over the classes", "says", "entropy (nats)", "weight")
         head = "".join(f'<th style="text-align:left">{title}</th>' for title in titles)
         where = f"Row {row}, column {column}: the truth is <b>{_name(truth, preset)}</b>."
         return (
-            f'<div style="max-width:75em;line-height:1.4">{where}<table style="width:100%">'
+            f'<div style="max-width:75em;line-height:1.4">{where}<table style="width:100%;font-size:inherit">'
             f"<tr>{head}</tr>{''.join(lines)}</table></div>"
         )
 
 
-def _control(widget, description, **given):
-    """A widget with its label, as wide as the others."""
+def _control(widget, description, width="25em", **given):
+    """A widget with its label."""
     style = {"description_width": "6em"}
-    return widget(description=description, style=style, layout={"width": "25em"}, **given)
+    return widget(description=description, style=style, layout={"width": width}, **given)
 
 
 # ---- pictures and HTML --------------------------------------------------------------------------
