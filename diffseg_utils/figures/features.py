@@ -21,7 +21,8 @@ def fig_labelled_images(images, labels, preset):
         below=0.3 + 0.18 * (preset.n_classes // 6),
         title=preset.title,
     )
-    class_legend(figure, preset, range(preset.n_classes), ncols=6 if len(images) > 5 else 4)
+    seen = np.union1d(range(preset.n_classes), np.stack(labels))
+    class_legend(figure, preset, seen, ncols=6 if len(images) > 5 else 4)
     return figure.describe(f"{len(images)} images above their label maps.", preset.title)
 
 
