@@ -1,5 +1,7 @@
 # make results: the four mini datasets, end to end     make paper: the paper's four, with the official files
 # make evidence: five seeds, 500 test images, what helps     make lab: JupyterLab on the tour
+# make class: notebooks for students, without solutions, in class/
+# make browser: JupyterLab in a real browser (Chromium has to be installed); pictures go to browser/
 # make test: all tests     make stress: random kills, Slurm and dask clusters (about ten minutes)
 PYTHON ?= python3
 
@@ -25,6 +27,13 @@ stress: .venv/ready
 lab: .venv/ready
 	.venv/bin/jupyter lab --notebook-dir . notebooks/00_tour.ipynb
 
+class: .venv/ready
+	.venv/bin/python -m diffseg_utils.teaching class
+
+browser: .venv/ready
+	.venv/bin/python -m pip install -q --disable-pip-version-check playwright
+	.venv/bin/pytest tests/browser.py -s
+
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, for example: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "installing into .venv (a few minutes the first time)"
@@ -33,4 +42,4 @@ lab: .venv/ready
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-.PHONY: results paper evidence test stress lab
+.PHONY: results paper evidence test stress lab class browser

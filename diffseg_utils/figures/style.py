@@ -210,7 +210,7 @@ class Picture(Figure):
 
     def describe(self, sentence, dataset=""):
         """Set `alt` to the sentence, the dataset in front if there is one; returns the figure."""
-        self.alt = f"{dataset}: {sentence}" if dataset else sentence
+        self.alt = headline(dataset, sentence)
         return self
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -252,6 +252,11 @@ class Picture(Figure):
         small = BytesIO()
         image.save(small, "PNG", optimize=True)
         return small.getvalue()
+
+
+def headline(dataset, text):
+    """The title of a figure: 'Mini-Horse: text', or one of them where the other is empty."""
+    return ": ".join(part for part in (dataset, text) if part)
 
 
 def new_figure(width, height, title="", **grid):
