@@ -210,7 +210,7 @@ class Picture(Figure):
 
     def describe(self, sentence, dataset=""):
         """Set `alt` to the sentence, the dataset in front if there is one; returns the figure."""
-        self.alt = headline(dataset, sentence)
+        self.alt = f"{dataset}: {sentence}" if dataset else sentence
         return self
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -255,8 +255,10 @@ class Picture(Figure):
 
 
 def headline(dataset, text):
-    """The title of a figure: 'Mini-Horse: text', or one of them where the other is empty."""
-    return ": ".join(part for part in (dataset, text) if part)
+    """The title of a figure: 'Mini-Horse: a text', or 'A text' where the dataset is empty."""
+    if not dataset:
+        return text[:1].upper() + text[1:]
+    return f"{dataset}: {text}" if text else dataset
 
 
 def new_figure(width, height, title="", **grid):

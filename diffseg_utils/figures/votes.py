@@ -148,10 +148,10 @@ def fig_uncertainty(image, entropy, divergence, wrong, dataset=""):
     titles = [
         "the image",
         "doubt: mean entropy",
-        "dispute: divergence",
         f"wrong: {wrong.mean():.1%} of pixels",
+        "dispute: divergence",
     ]
-    images = [image, (entropy, NATS), (divergence, NATS), (wrong, WRONG)]
+    images = [image, (entropy, NATS), (wrong, WRONG), (divergence, NATS)]
     figure, _ = gallery(
         images,
         titles,
@@ -339,7 +339,7 @@ def fig_rule_scores(members, scores, gains, dataset=""):
         if rule in gains:
             draw_intervals(right, gains[rule], y, colour)
     right.axvline(0, color=INK, lw=1)
-    names = [f"{len(members)} single members", *_labels_of_rules(scores, styles)]
+    names = [f"{len(members)} single members", *_labels_of_rules(scores, gains, styles)]
     left.set_yticks(range(len(names)), names)
     low, high = min(scores.values()), max(scores.values())
     title = f"members {np.mean(members):.1f}, votes {low:.1f} to {high:.1f}"
@@ -353,15 +353,17 @@ def fig_rule_scores(members, scores, gains, dataset=""):
     )
 
 
-def _labels_of_rules(scores, styles):
-    """A label for each rule; it says so where the score is that of an earlier rule.
+def _labels_of_rules(scores, gains, styles):
+    """A label for each rule; it says so where score and interval are those of an earlier rule.
 
     With k chosen = 0, for example, "k chosen" is the mean.
     """
     labels = []
-    first = {}  # score -> label of the first rule that has it
+    first = {}  # score and interval -> label of the first rule that has them
     for rule, score in scores.items():
-        label = styles[rule][0]
-        labels.append(f"{label} (as {first[score]})" if score in first else label)
-        first.setdefault(score, label)
+        label, _ = styles[rule]
+        gain = gains.get(rule)
+        found = (score, gain["low"], gain["high"]) if gain is not None else (score,)
+        labels.append(f"{label} (same as {first[found]})" if found in first else label)
+        first.setdefault(found, label)
     return labels
