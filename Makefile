@@ -1,5 +1,7 @@
 # make results: the four mini datasets, end to end     make paper: the paper's four, with the official files
 # make evidence: five seeds, 500 test images, what helps     make lab: JupyterLab on the tour
+# make class: notebooks for students, without solutions, in class/
+# make browser: JupyterLab in a real browser (Chromium has to be installed); pictures go to browser/
 # make test: all tests     make stress: random kills, Slurm and dask clusters (about ten minutes)
 PYTHON ?= python3
 
@@ -33,6 +35,13 @@ export FILTER := $(PYTHON_OF_FILTER) -m nbstripout --keep-id --extra-keys "metad
 filter:
 	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebooks.clean "$$FILTER" || true
 
+class: .venv/ready
+	.venv/bin/python -m diffseg_utils.teaching class
+
+browser: .venv/ready
+	.venv/bin/python -m pip install -q --disable-pip-version-check playwright
+	.venv/bin/pytest tests/browser.py -s
+
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, for example: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "installing into .venv (a few minutes the first time)"
@@ -42,4 +51,4 @@ filter:
 	@$(MAKE) -s filter
 	@touch $@
 
-.PHONY: results paper evidence test stress lab filter
+.PHONY: results paper evidence test stress lab filter class browser

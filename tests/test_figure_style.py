@@ -5,6 +5,7 @@ from base64 import b64encode
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from matplotlib.colors import to_hex
 
 from diffseg_utils.figures import layout, style
@@ -139,21 +140,26 @@ def test_a_failed_save_leaves_nothing_and_keeps_what_was_there(tmp_path, monkeyp
     assert (tmp_path / "one.png").read_bytes() == before
 
 
-def test_the_description_reaches_a_page_made_of_a_notebook():
+@pytest.mark.parametrize("kept", ["text/html", "image/png"])
+def test_the_description_reaches_a_page_made_of_a_notebook(kept):
+    """JupyterLab and pages made from a notebook show the HTML, executed copies have the PNG."""
     from IPython.core.formatters import DisplayFormatter
     from nbconvert import HTMLExporter
     from nbformat import v4
 
     figure, _ = style.new_figure(4, 3)
-    figure.describe("Axes, k < 1.", "Mini-Cat")
+    figure.describe('Axes, "k" < 1.', "Mini-Cat")
     data, metadata = DisplayFormatter().format(figure)
-    png = data["image/png"]
-    encoded = png if isinstance(png, str) else b64encode(png).decode()
-    output = v4.new_output("display_data", {"image/png": encoded}, metadata=metadata)
-    page, _ = HTMLExporter(template_name="classic").from_notebook_node(
+    shown = data[kept]
+    shown = b64encode(shown).decode() if isinstance(shown, bytes) else shown
+    output = v4.new_output("display_data", {kept: shown}, metadata=metadata)
+    template = "lab" if kept == "text/html" else "classic"  # lab writes no alt beside a PNG
+    page, _ = HTMLExporter(template_name=template).from_notebook_node(
         v4.new_notebook(cells=[v4.new_code_cell("figure", outputs=[output])])
     )
-    assert 'alt="Mini-Cat: Axes, k &lt; 1."' in page
+    assert [image["alt"] for image in BeautifulSoup(page, "html.parser").find_all("img")] == [
+        'Mini-Cat: Axes, "k" < 1.'
+    ]
 
 
 def test_a_title_adds_its_height():

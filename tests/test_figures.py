@@ -868,3 +868,12 @@ def test_notebooks_call_figures_that_there_are():
             assert hasattr(rooms[room[1]], name), f"{path.name}: figures.{name}"
             called += 1
     assert called > 20
+
+
+def test_a_rule_with_the_votes_of_another_says_so():
+    scores = {"majority": 50.0, "mean": 50.5, "k chosen": 50.5, "most_certain": 50.5}
+    gain = {"difference": 0.5, "low": 0.1, "high": 0.9}
+    gains = {"mean": gain, "k chosen": dict(gain), "most_certain": {**gain, "low": -0.2}}
+    left = votes.fig_rule_scores([49.0], scores, gains).axes[0]
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names[2:] == ["mean", "k chosen (same as mean)", "most certain"]

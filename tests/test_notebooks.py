@@ -4,6 +4,8 @@ command line.
 
 import ast
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +26,16 @@ from diffseg_utils.voting import RULES
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CORE = NOTEBOOKS[:5]  # 00 to 04
 SMOKE = DATASETS["mini_smoke"]
 EVIDENCE = ["evidence", "mini_smoke", "--seeds", "0", "1", "-p", "test_images", "4"]
+
+
+def solutions(path):
+    """The code of the solutions of a notebook, one text each."""
+    cells = nbformat.read(path, 4).cells
+    folded = [cell for cell in cells if "solution" in cell.metadata.get("tags", [])]
+    return [re.search(r"```python\n(.*?)\n```", cell.source, re.DOTALL)[1] for cell in folded]
 
 
 def code_cells(path):
@@ -206,6 +216,38 @@ def test_a_notebook_by_hand_reads_the_run_and_leaves_it_as_it_is(smoke):
     assert load_scores(own / "scores.npz").label("entropy_weighted").endswith("k = 5")
     again = diffseg("run", "mini_smoke", "--results", results, "--dry-run")
     assert again.stdout == "nothing to do\n", "no stage is stale"
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: p.stem)
+def test_every_exercise_has_a_time_a_difficulty_and_a_folded_solution(path):
+    cells = nbformat.read(path, 4).cells
+    ids = [cell.id for cell in cells]
+    exercises = [cell for cell in cells if cell.id.startswith("exercise-")]
+    assert exercises and len(exercises) == len(solutions(path))
+    for number, cell in enumerate(exercises, 1):
+        first = cell.source.splitlines()[0]
+        assert re.fullmatch(
+            rf"\*\*Exercise {number}: .+\*\* \(\d+ minutes, (easy|medium|hard)\b.*\)", first
+        ), first
+        solution = cells[ids.index(cell.id) + 1]
+        assert "solution" in solution.metadata.tags and solution.cell_type == "markdown"
+        assert solution.source.startswith("<details>") and solution.source.endswith("</details>")
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: p.stem)
+def test_solutions_run_when_their_notebook_has_run(path, smoke, tmp_path):
+    shutil.copytree(smoke, tmp_path / "copy")
+    notebook = nbformat.read(path, 4)
+    for number, code in enumerate(solutions(path), 1):
+        notebook.cells.append(nbformat.v4.new_code_cell(code, id=f"solved-{number}"))
+    nbformat.write(notebook, tmp_path / path.name)
+    wanted = {"dataset": "mini_smoke", "results": str(tmp_path / "copy" / "results")}
+    known = parameters_of(path)
+    given = {name: value for name, value in wanted.items() if name in known}
+    execute(tmp_path / path.name, tmp_path / "executed.ipynb", given)
+    for cell in nbformat.read(tmp_path / "executed.ipynb", 4).cells:
+        if cell.id.startswith("solved-"):
+            assert cell.outputs, f"{cell.id} shows nothing"
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,13 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 def test_tour(tmp_path):
     execute(NOTEBOOKS / "00_tour.ipynb", tmp_path / "tour.ipynb", {"dataset": "mini_smoke"})
     assert "Warning" not in (tmp_path / "tour.ipynb").read_text()
+    cells = nbformat.read(tmp_path / "tour.ipynb", 4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    figures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(figures) >= 6
+    for figure in figures:
+        assert figure.metadata["image/png"]["alt"].endswith(".")
+        assert "text/html" not in figure.data, "no picture is stored twice"
 
 
 def test_recipes_are_compared_with_the_tuned_one(tmp_path):

@@ -17,6 +17,7 @@ from .style import (
     REPAIRED,
     RULE_COLOURS,
     empty_figure,
+    headline,
     new_figure,
     rule_styles,
     series_styles,
@@ -42,7 +43,8 @@ def fig_gain_of_each_step(steps):
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     height = rows * (1 + 0.38 * len(names))
-    figure, axes = new_figure(5.6 * columns, height, nrows=rows, ncols=columns, sharey=True)
+    title = "From one member to the best vote"
+    figure, axes = new_figure(5.6 * columns, height, title, nrows=rows, ncols=columns, sharey=True)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     for ax, (dataset, panel) in zip(axes.flat, panels):
@@ -94,7 +96,8 @@ def fig_effects(effects):
     costs = effects.groupby("change").cost.first()
     styles = series_styles(effects.dataset.unique())
     y = np.arange(len(means))
-    figure, [[ax]] = new_figure(10, 1.5 + 0.62 * len(means))
+    title = "What each change gains, and what it costs"
+    figure, [[ax]] = new_figure(10, 1.5 + 0.62 * len(means), title)
     ax.axvline(0, color=INK, lw=1)
     every_other = {"color": "#f4f4f4", "transform": ax.get_yaxis_transform(), "zorder": 0}
     ax.barh(y[::2], 1, 1, **every_other)
@@ -130,7 +133,7 @@ def fig_miou_by_members(curve, dataset=""):
     """
     if curve.empty:
         return empty_figure("No ensemble was scored.")
-    figure, [[ax]] = new_figure(7.5, 3.8, dataset)
+    figure, [[ax]] = new_figure(7.5, 3.8, headline(dataset, "mIoU by number of members"))
     most = curve.n_members.max()
     ticks = [n for n in (1, 2, 5, 10, 15, 20, 30) if n <= most]
     ax.set(xlabel="members (bands: subsets of the ensemble)", ylabel="mIoU (%)", xticks=ticks)
@@ -146,7 +149,7 @@ def fig_miou_by_label_budget(curve, dataset=""):
     """
     if curve.empty:
         return empty_figure("No number of training images was scored.")
-    figure, [[ax]] = new_figure(7.5, 3.8, dataset)
+    figure, [[ax]] = new_figure(7.5, 3.8, headline(dataset, "mIoU by number of labelled images"))
     most = curve.images.max()
     places = space_evenly(ax, curve.images, last=f"all ({most})")
     ax.set(xlabel="labelled training images", ylabel="mIoU (%)")
@@ -163,7 +166,9 @@ def fig_miou_by_boundary_distance(bands, dataset=""):
     """
     if bands.empty:
         return empty_figure("No pixel near a boundary was scored.")
-    figure, [[left, right]] = new_figure(11, 3.6, dataset, ncols=2)
+    figure, [[left, right]] = new_figure(
+        11, 3.6, headline(dataset, "mIoU near boundaries"), ncols=2
+    )
     last = "all" if np.isinf(bands.width.max()) else None
     bands = bands.assign(place=space_evenly(left, bands.width, last))
     space_evenly(right, bands.width, last)
@@ -193,7 +198,7 @@ def fig_difference_by_test_images(curve, dataset="", comparison=""):
     """
     if curve.empty:
         return empty_figure("No difference was measured.")
-    title = ", ".join(text for text in (dataset, comparison) if text)
+    title = headline(dataset, comparison)
     figure, [[ax]] = new_figure(7.5, 3.6, title)
     colours = verdict_colours(curve)
     words = {colour: word for word, colour in VERDICT_COLOURS.items()}
@@ -230,6 +235,7 @@ def fig_difference_intervals(table, published=0.2):
     figure, [axes] = new_figure(
         2.2 + 4.2 * len(comparisons),
         1.2 + 0.55 * len(names),
+        "Differences of two votes of the same members",
         ncols=len(comparisons),
         sharex=True,
         sharey=True,
@@ -277,7 +283,12 @@ def fig_class_differences(classes, comparison="entropy-weighted minus majority")
     longest = classes["class"].str.len().max()
     panel = 2.0 + 0.07 * longest  # long class names need room beside the points
     figure, axes = new_figure(
-        panel * columns, rows * (1.0 + 0.21 * most), nrows=rows, ncols=columns, sharex=True
+        panel * columns,
+        rows * (1.0 + 0.21 * most),
+        f"IoU of each class: {comparison}",
+        nrows=rows,
+        ncols=columns,
+        sharex=True,
     )
     for ax in axes.flat[len(runs) :]:
         ax.set_visible(False)
@@ -309,7 +320,7 @@ def fig_image_differences(images, published, comparison="entropy-weighted minus 
     if images.empty:
         return empty_figure("No image was scored.")
     runs = list(images.groupby("name", sort=False).difference)
-    figure, [[ax]] = new_figure(10.5, 1.3 + 0.5 * len(runs))
+    figure, [[ax]] = new_figure(10.5, 1.3 + 0.5 * len(runs), f"mIoU of each image: {comparison}")
     rng = np.random.default_rng(0)
     ax.axvline(0, color=INK, lw=1)
     words = []

@@ -4,7 +4,7 @@ import numpy as np
 import seaborn as sns
 
 from .layout import class_legend, draw_map_scores, gallery, largest
-from .style import ACCENT, GREY, INK, PALE, colour_labels, empty_figure, new_figure
+from .style import ACCENT, GREY, INK, PALE, colour_labels, empty_figure, headline, new_figure
 
 
 def fig_labelled_images(images, labels, preset):
@@ -18,11 +18,12 @@ def fig_labelled_images(images, labels, preset):
     figure, _ = gallery(
         images + [colour_labels(label, preset) for label in labels],
         columns=len(images),
-        size=1.3,
+        size=min(2.1, 10.4 / len(images)),
         below=0.3 + 0.18 * (preset.n_classes // 6),
-        title=preset.title,
+        title=headline(preset.title, "images and true labels"),
     )
-    class_legend(figure, preset, range(preset.n_classes), ncols=6 if len(images) > 5 else 4)
+    seen = np.union1d(range(preset.n_classes), np.stack(labels))
+    class_legend(figure, preset, seen, ncols=6 if len(images) > 5 else 4)
     return figure.describe(f"{len(images)} images above their label maps.", preset.title)
 
 
@@ -35,7 +36,9 @@ def fig_noised_image(pictures, signal, steps, read, dataset=""):
     titles = []
     for step, share in zip(steps, signal):
         titles.append(f"step {step}\n{100 * share:.0f} % signal" if step else "clean\nimage")
-    figure, [axes] = gallery(pictures, titles, size=1.65, below=0.2, title=dataset)
+    figure, [axes] = gallery(
+        pictures, titles, size=1.65, below=0.2, title=headline(dataset, "one image in more noise")
+    )
     for ax, step in zip(axes, steps):
         if step in read:
             ax.set_xlabel("features read here", fontsize=9, color=ACCENT)
@@ -65,7 +68,8 @@ def fig_map_scores(scores, chance, dataset=""):
     if scores.empty:
         return empty_figure("No feature maps to compare.")
     steps, blocks = scores.shape
-    figure, [[ax]] = new_figure(max(1.0 * blocks + 1.6, 5), 0.55 * steps + 1.1, dataset)
+    title = headline(dataset, "which map finds a part again?")
+    figure, [[ax]] = new_figure(max(1.0 * blocks + 1.6, 5), 0.55 * steps + 1.1, title)
     draw_map_scores(ax, scores, low=chance if np.isfinite(chance) else None)
     ax.set_title(f"same part found on another image, % (chance {chance:.0f})")
     if scores.isna().all(axis=None):
@@ -90,7 +94,7 @@ def fig_neighbours(images, start, centre, hits, parts, preset):
         [images[i] for i in order] * len(centre),
         columns=len(order),
         size=1.6,
-        title=preset.title,
+        title=headline(preset.title, "a pixel, and the most similar ones on other images"),
     )
     questions = []
     for row, asked, found in zip(axes, centre, np.asarray(hits)):
@@ -139,7 +143,9 @@ def fig_clusters(images, clusters, truth, preset):
         [colour_labels(label, preset) for label in truth],
     ]
     names = ["image", "clusters", "truth"]
-    figure = fig_image_grid(rows, names, [""] * len(images), size=1.25, title=preset.title)
+    title = headline(preset.title, "clusters of features against true labels")
+    figure = fig_image_grid(rows, names, [""] * len(images), size=1.4, title=title)
+    class_legend(figure, preset, np.stack([*clusters, *truth]))
     return figure.describe(
         f"{len(images)} images, k-means clusters of their features, and the true labels.",
         preset.title,
@@ -153,7 +159,9 @@ def fig_memory(bill, dataset=""):
     """
     if bill.empty:
         return empty_figure("No memory to compare.")
-    figure, [[ax]] = new_figure(7.2, 0.62 * len(bill) + 0.8, dataset)
+    figure, [[ax]] = new_figure(
+        7.2, 0.62 * len(bill) + 0.8, headline(dataset, "memory of the features")
+    )
     y = np.arange(len(bill))
     for column, shift, colour, name in (
         ("published", -0.18, PALE, "up-sampled, float32 (published)"),
@@ -191,7 +199,9 @@ def fig_feature_sources(scores, denoiser=""):
         return empty_figure("No features to compare.")
     datasets, descriptions = scores.dataset.unique(), scores.description.unique()
     height = 0.26 * len(datasets) * (len(descriptions) + 0.8) + 1
-    figure, [[ax]] = new_figure(7.5, height, denoiser)
+    figure, [[ax]] = new_figure(
+        7.5, height, headline(denoiser, "the same classifiers on other descriptions of a pixel")
+    )
     colours = dict(zip(descriptions, [ACCENT, GREY, PALE], strict=False))
     sns.barplot(
         scores,

@@ -9,6 +9,7 @@ from scipy.optimize import isotonic_regression
 
 from .style import (
     BROKEN,
+    IGNORED,
     OTHER,
     REPAIRED,
     class_colours,
@@ -208,13 +209,20 @@ def colour_legend(figure, colours, **where):
 
 
 def class_legend(figure, preset, ids, more=None, **where):
-    """A legend of the scored classes among the labels `ids`, and of `more`, {name: colour}."""
+    """A legend of the classes among the labels `ids`, and of `more`, {name: colour}.
+
+    The class that is not scored, and labels that are no class, come last and are called ignored.
+    """
     colours = {}
+    ignored = {}
     for i in np.unique(ids):
-        if 0 <= i < preset.n_classes and i != preset.ignore_label:
+        if not 0 <= i < preset.n_classes:
+            ignored.setdefault("ignored", np.divide(IGNORED, 255))
+        elif i == preset.ignore_label:
+            ignored = {f"{preset.classes[i]} (ignored)": np.divide(IGNORED, 255)}
+        else:
             colours[preset.classes[i]] = class_colours(preset.n_classes)[i] / 255
-    colours.update(more or {})
-    colour_legend(figure, colours, **where)
+    colour_legend(figure, colours | ignored | (more or {}), **where)
 
 
 def stretch_contrast(values, percent=1):

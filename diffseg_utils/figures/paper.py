@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import CenteredNorm
 
-from .layout import class_legend, gallery, note, paint_changes, show
+from .layout import CHANGE_COLOURS, class_legend, gallery, note, paint_changes, show
 from .style import (
     ACCENT,
     BROKEN,
@@ -38,7 +38,8 @@ def fig_published_scores(paper, presets):
     others = paper.source.str.split(" (", regex=False).str[0]
     paper = paper.assign(filled=from_paper, name=own.where(from_paper, others))
     names = list(paper.name.unique())
-    figure, [axes] = new_figure(10.5, 2.9, ncols=len(presets))
+    title = "Published scores of the paper's datasets"
+    figure, [axes] = new_figure(10.5, 2.9, title, ncols=len(presets))
     for ax, preset in zip(axes, presets):
         rows = paper[paper.dataset == preset.name]
         spread = rows["std"].fillna(0).clip(lower=0)
@@ -90,7 +91,7 @@ def fig_overview(example, preset):
         _draw_members(sheet, example, preset)
         _draw_votes(sheet, example, preset, shown)
         labels = [example[name][shown] for name in ("majority", "entropy_weighted", "truth")]
-        class_legend(figure, preset, labels, loc="lower center", ncols=12)
+        class_legend(figure, preset, labels, loc="lower center", ncols=12, fontsize=11)
     difference = float(example["difference"][shown])
     return figure.describe(
         "The method on one image: it is noised, a frozen U-Net turns it into feature maps, "
@@ -133,10 +134,10 @@ def _draw_noise_and_unet(sheet, example, shown):
     sheet.text(
         2.45,
         0.62,
-        "never trained here, cut after the last block that is read (teal);\n"
-        "all maps together describe every pixel; colours: 3 principal components",
-        fontsize=9.5,
-        linespacing=1.5,
+        "not trained here, cut after the last block that is read (teal);\n"
+        "the colours of a map are its 3 principal components",
+        fontsize=11.5,
+        linespacing=1.4,
     )
 
 
@@ -166,14 +167,14 @@ def _draw_members(sheet, example, preset):
         ),
     )
     for y, title, pictures, how in rows:
-        sheet.text(7.9, y + 1.04, title, fontsize=10)
+        sheet.text(7.9, y + 1.04, title, fontsize=11.5)
         for column, i in enumerate(columns):
             gap = 0.06 if column == 3 else 0  # members between the third and the last are left out
             _draw_picture(sheet, 7.9 + 0.97 * column + gap, y, 0.94, pictures[i], **how)
     k = float(example.get("k", 1))  # files of older runs do not say it
     equations = r"$w_i \propto e^{-k\,H(i)}$ (3)      $p = \sum_i w_i\,q_i$ (2),   here "
     equations += f"$k = {k:g}$"
-    sheet.text(7.9, 0.62, equations, fontsize=11)
+    sheet.text(7.9, 0.62, equations, fontsize=11.5)
 
 
 def _draw_votes(sheet, example, preset, shown):
@@ -194,7 +195,7 @@ def _draw_votes(sheet, example, preset, shown):
 def _draw_picture(sheet, x, y, size, image, title="", colour=INK, **how):
     ax = sheet.inset_axes((x, y, size, size), transform=sheet.transData)
     show(ax, image, **how)
-    ax.set_title(title, color=colour, pad=4)
+    ax.set_title(title, color=colour, pad=4, fontsize=11)
 
 
 def _draw_arrow(sheet, start, end, colour=INK):
@@ -236,17 +237,17 @@ def fig_example_votes(example, preset, name):
         ["input", "ground truth", "majority", "entropy-weighted", "what changed"],
         columns=5,
         size=1.8,
-        below=0.7 + 0.17 * (len(seen) // 5),
+        below=0.9 + 0.19 * (len(seen) // 5),
         names=names,
-        title=name,
+        title=f"{name}: majority against entropy-weighted vote",
     )
     for ax, (repaired, broken) in zip(axes[:, 4], counts):
-        how = {"fontsize": 8, "transform": ax.transAxes}
+        how = {"fontsize": 9, "transform": ax.transAxes}
         ax.text(0, -0.1, f"{repaired} repaired", color=REPAIRED, **how)
         ax.text(1, -0.1, f"{broken} broken", color=BROKEN, ha="right", **how)
     for ax, rule in zip(axes[0, 2:], votes):
         ax.title.set_color(RULE_COLOURS[rule])
-    class_legend(figure, preset, seen, ncols=5, fontsize=8)
+    class_legend(figure, preset, seen, more=CHANGE_COLOURS, ncols=5, fontsize=9)
     return figure.describe(
         f"Images with majority and entropy-weighted vote and what changed; points of mIoU: "
         f"{', '.join(words)}.",

@@ -10,6 +10,7 @@ from .style import (
     PALE,
     RULE_COLOURS,
     class_colours,
+    headline,
     new_figure,
     rule_styles,
     series_styles,
@@ -25,7 +26,8 @@ def fig_pixel_distributions(members, entropies, weights, pooled, classes):
     ratios = [1] * n + [0.25] + [1.35] * len(pooled)  # a gap between members and rules
     figure, [axes] = new_figure(
         1.15 * n + 1.35 * len(pooled) + 0.6,
-        2.9,
+        3.0,
+        f"One pixel: {n} members, and what {len(pooled)} rules say",
         ncols=len(ratios),
         sharey=True,
         width_ratios=ratios,
@@ -50,10 +52,11 @@ def fig_pixel_distributions(members, entropies, weights, pooled, classes):
 def _draw_distribution(ax, probabilities, classes, colour):
     """Bars of a distribution [C]; the largest in `colour`, the others pale."""
     largest = np.arange(len(classes)) == np.argmax(probabilities)
-    ax.bar(classes, probabilities, 0.78, color=np.where(largest, colour, PALE))
+    bars = ax.bar(classes, probabilities, 0.78, color=np.where(largest, colour, PALE))
+    ax.bar_label(bars, [f"{p:.2f}" for p in probabilities], padding=2, fontsize=8)
     ax.tick_params(length=0, labelsize=9)
     ax.tick_params(axis="x", rotation=90)
-    ax.set_ylim(0, 1)
+    ax.set_ylim(0, 1.08)
 
 
 def fig_pixel_over_k(ks, pooled, classes, turn):
@@ -62,7 +65,7 @@ def fig_pixel_over_k(ks, pooled, classes, turn):
     ks: [K], ascending; pooled: [K, C]; classes: C names; turn: the k at which the winner changes,
     or None.
     """
-    figure, [[ax]] = new_figure(6.4, 3.0)
+    figure, [[ax]] = new_figure(6.4, 3.0, "One pixel: the weighted mean for every $k$")
     styles = ((INK, "-"), (GREY, "--"), (ACCENT, "-."))
     labels = []
     for c, name in enumerate(classes):
@@ -103,9 +106,8 @@ def fig_pixel_weights(probs, weights, votes, preset, truth):
     known = 0 <= truth < preset.n_classes and truth != preset.ignore_label
     truth_name = preset.classes[truth] if known else "not labelled"
 
-    figure, [[left, right]] = new_figure(
-        8, 4.2, preset.title, ncols=2, sharey=True, width_ratios=(2.6, 1)
-    )
+    title = headline(preset.title, f"one pixel, {n} members, and what {len(votes)} rules say")
+    figure, [[left, right]] = new_figure(8, 4.2, title, ncols=2, sharey=True, width_ratios=(2.6, 1))
     left.barh(y, 1, color="#e9e9e9")  # what the classes too small to draw leave
     seen = np.flatnonzero(rows.max(0) > 0.03)
     for c in seen:
@@ -139,7 +141,7 @@ def fig_pixel_simplex(members, path, ks, class_names, dataset=""):
 
     members: [N, 3]; path: [K, 3], the mean for each k; ks: [K], from 0 to infinity; class_names: 3.
     """
-    figure, [[ax]] = new_figure(7.2, 5.2, dataset)
+    figure, [[ax]] = new_figure(7.2, 5.2, headline(dataset, "one pixel as $k$ grows"))
     corners = np.array([[0, 0], [1, 0], [0.5, 3**0.5 / 2]])
     _shade_winners(ax, corners, class_names)
 

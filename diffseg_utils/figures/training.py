@@ -10,6 +10,7 @@ from .style import (
     RULE_COLOURS,
     class_colours,
     empty_figure,
+    headline,
     new_figure,
 )
 
@@ -77,7 +78,12 @@ def fig_losses(history, stopped, n_steps, dataset=""):
         title = f"Stops between step {last.min():,} and step {last.max():,} of {n_steps:,} allowed"
 
     figure, [[top], [bottom]] = new_figure(
-        7, 4.6, dataset, nrows=2, sharex=True, height_ratios=(1.5, 1)
+        7,
+        4.6,
+        headline(dataset, "losses of the members"),
+        nrows=2,
+        sharex=True,
+        height_ratios=(1.5, 1),
     )
     for _, curve in history.groupby("member"):
         window = max(1, len(curve) // 30)
@@ -110,7 +116,7 @@ def fig_stop_steps(steps, scores, dataset=""):
     known = scores[np.isfinite(scores)]
     if not len(known):
         return empty_figure("No member has a score.")
-    figure, [[ax]] = new_figure(5, 3.2, dataset)
+    figure, [[ax]] = new_figure(5, 3.2, headline(dataset, "longer training, better member?"))
     mean, deviation = known.mean(), known.std()
     ax.axhline(mean, color=PALE, lw=1)
     ax.axhspan(mean - deviation, mean + deviation, color=PALE, alpha=0.3, lw=0)

@@ -26,6 +26,7 @@ from .style import (
     RULE_COLOURS,
     colour_labels,
     empty_figure,
+    headline,
     new_figure,
     rule_styles,
 )
@@ -57,22 +58,26 @@ def fig_label_maps(maps, preset, columns=4):
 
 
 def fig_votes_and_disagreement(image, truth, majority, entropy_weighted, disagreement, preset):
-    """One image: input, truth, two votes, and where the members disagree.
+    """One image: input, truth, disagreement, and below them two votes and what differs.
 
     image: [S, S, 3]; truth, majority, entropy_weighted: labels [H, W]; disagreement: nats [H, W].
     """
     maps = truth, majority, entropy_weighted
+    labels = [colour_labels(m, preset) for m in maps]
+    changed, repaired, broken = paint_changes(image, *maps, preset.ignore_label)
+    counts = f"{repaired} repaired, {broken} broken"
     figure, _ = gallery(
-        [image, *(colour_labels(m, preset) for m in maps), (disagreement, NATS)],
-        ["input", "truth", "majority", "entropy-weighted", "disagreement"],
-        size=2,
-        below=0.5,
-        title=preset.title,
+        [image, labels[0], (disagreement, NATS), *labels[1:], changed],
+        ["input", "truth", "disagreement", "majority", "entropy-weighted", counts],
+        columns=3,
+        size=2.8,
+        below=0.7,
+        title=headline(preset.title, "majority against entropy-weighted vote"),
     )
-    class_legend(figure, preset, np.stack(maps))
+    class_legend(figure, preset, np.stack(maps), more=CHANGE_COLOURS)
     return figure.describe(
-        "One image, its true labels, the majority, the entropy-weighted vote, and a map of the "
-        "members' disagreement.",
+        "One image, its true labels, a map of the members' disagreement, the majority, the "
+        f"entropy-weighted vote, and the pixels that differ: {counts}.",
         preset.title,
     )
 
@@ -97,7 +102,7 @@ def fig_votes_over_k(image, truth, plain, votes, ks, preset):
         columns,
         size=1.9 if len(ks) > 2 else 2.5,
         below=0.5,
-        title=f"{preset.title}: entropy-weighted votes",
+        title=headline(preset.title, "entropy-weighted votes against the mean"),
     )
     colour_legend(figure, CHANGE_COLOURS)
     counts = [
@@ -125,7 +130,9 @@ def fig_member_disagreement(image, n_choices, divergence, dataset=""):
         "divergence of the distributions",
     ]
     images = [image, (n_choices, counted), (divergence, NATS)]
-    figure, _ = gallery(images, titles, size=3.1, title=dataset)
+    figure, _ = gallery(
+        images, titles, size=3.1, title=headline(dataset, "where the members disagree")
+    )
     return figure.describe(
         f"An image, how many different classes its members choose ({titles[1]}), and the "
         "divergence of their distributions.",
@@ -141,11 +148,17 @@ def fig_uncertainty(image, entropy, divergence, wrong, dataset=""):
     titles = [
         "the image",
         "doubt: mean entropy",
-        "dispute: divergence",
         f"wrong: {wrong.mean():.1%} of pixels",
+        "dispute: divergence",
     ]
-    images = [image, (entropy, NATS), (divergence, NATS), (wrong, WRONG)]
-    figure, _ = gallery(images, titles, size=2.7, title=dataset)
+    images = [image, (entropy, NATS), (wrong, WRONG), (divergence, NATS)]
+    figure, _ = gallery(
+        images,
+        titles,
+        columns=2,
+        size=3.1,
+        title=headline(dataset, "entropy-weighted vote, doubt and dispute"),
+    )
     return figure.describe(
         "An image, maps of the members' mean entropy and of their divergence, and the "
         f"{wrong.mean():.1%} of pixels that are wrong.",
@@ -167,7 +180,10 @@ def fig_vote_at_k(labels, plain, weights, preset, k):
         f"not the mean's class: {changed.sum():,} pixels",
     ]
     images = [colour_labels(labels, preset), (effective, count), (changed, CHANGED)]
-    figure, _ = gallery(images, titles, size=3.1, title=preset.title)
+    figure, _ = gallery(
+        images, titles, size=3.1, below=0.4, title=headline(preset.title, "the vote at one $k$")
+    )
+    class_legend(figure, preset, np.stack([labels, plain]), more={"changed": ACCENT})
     return figure.describe(f"Three maps of one image: {'; '.join(titles)}.", preset.title)
 
 
@@ -184,7 +200,7 @@ def fig_changed_pixels(image, truth, before, after, preset, names):
         ["the image", "truth", *names, counts],
         size=2.3,
         below=0.7,
-        title=preset.title,
+        title=headline(preset.title, f"{names[0]} against {names[1]}"),
     )
     class_legend(figure, preset, np.stack(maps), more=CHANGE_COLOURS)
     return figure.describe(
@@ -208,7 +224,7 @@ def fig_changes_by_group(changes, dataset="", comparison=""):
         return empty_figure("No pixels in any group.")
     groups = list(changes.groupby("group", sort=False))
     most = max(len(rows) for _, rows in groups)
-    title = ", ".join(text for text in (dataset, comparison) if text)
+    title = headline(dataset, comparison)
     figure, [axes] = new_figure(3.7 * len(groups), 1.2 + 0.24 * most, title, ncols=len(groups))
     for ax, (group, rows) in zip(axes, groups):
         y = np.arange(len(rows))
@@ -253,7 +269,9 @@ def fig_k_curve(ks, curves, limits, chosen=None, dataset=""):
     first = positive.min() / 2 if len(positive) else 0.5  # the place of k = 0 on the log scale
     places = np.log2(np.maximum(ks, first))
     end = places[-1] + 1.5  # the place of infinity
-    figure, [[ax]] = new_figure(7.5, 3.8, dataset)
+    figure, [[ax]] = new_figure(
+        7.5, 3.8, headline(dataset, "entropy-weighted vote against the mean")
+    )
     ax.axhline(0, color=PALE, lw=1)
     labels = []
     spans = {}
@@ -310,7 +328,8 @@ def fig_rule_scores(members, scores, gains, dataset=""):
     if not scores:
         return empty_figure("No rule has a score.")
     styles = rule_styles(scores)
-    figure, [[left, right]] = new_figure(9, 1.3 + 0.42 * len(scores), dataset, ncols=2, sharey=True)
+    title = headline(dataset, "members, votes, and what votes gain")
+    figure, [[left, right]] = new_figure(9, 1.3 + 0.42 * len(scores), title, ncols=2, sharey=True)
     colour = RULE_COLOURS["member"]
     left.plot(members, np.zeros(len(members)), "o", color=colour, ms=6, alpha=0.7)
     for y, (rule, score) in enumerate(scores.items(), 1):
@@ -320,7 +339,7 @@ def fig_rule_scores(members, scores, gains, dataset=""):
         if rule in gains:
             draw_intervals(right, gains[rule], y, colour)
     right.axvline(0, color=INK, lw=1)
-    names = [f"{len(members)} single members", *(label for label, _ in styles.values())]
+    names = [f"{len(members)} single members", *_labels_of_rules(scores, gains, styles)]
     left.set_yticks(range(len(names)), names)
     low, high = min(scores.values()), max(scores.values())
     title = f"members {np.mean(members):.1f}, votes {low:.1f} to {high:.1f}"
@@ -332,3 +351,19 @@ def fig_rule_scores(members, scores, gains, dataset=""):
     return figure.describe(
         f"Points: mIoU in percent, {title}; right, the gains over the majority: {verdict}.", dataset
     )
+
+
+def _labels_of_rules(scores, gains, styles):
+    """A label for each rule; it says so where score and interval are those of an earlier rule.
+
+    With k chosen = 0, for example, "k chosen" is the mean.
+    """
+    labels = []
+    first = {}  # score and interval -> label of the first rule that has them
+    for rule, score in scores.items():
+        label, _ = styles[rule]
+        gain = gains.get(rule)
+        found = (score, gain["low"], gain["high"]) if gain is not None else (score,)
+        labels.append(f"{label} (same as {first[found]})" if found in first else label)
+        first.setdefault(found, label)
+    return labels

@@ -20,7 +20,7 @@ def progress(label):
         return lambda done, total: _write_share(Path(unfinished), done / total)
     from tqdm.auto import tqdm
 
-    bar = tqdm(desc=label)
+    bar = tqdm(desc=label, dynamic_ncols=True)  # as wide as the notebook
 
     def report(done, total):
         bar.total = total

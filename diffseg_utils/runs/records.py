@@ -97,7 +97,7 @@ def code_of(notebook):
     """Checksum of a notebook's code; not of its prose, its parameters, and cells that only draw
     (tagged `figure`).
     """
-    skipped = {"parameters", "figure"}
+    skipped = {"parameters", "figure", "colab"}
     cells = [cell for cell in code_cells(notebook) if not skipped & set(tags(cell))]
     return _digest("\n".join("".join(cell["source"]) for cell in cells))
 
