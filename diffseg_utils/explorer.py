@@ -230,7 +230,8 @@ class Explorer(VBox):
         head = "".join(f'<th style="text-align:left">{title}</th>' for title in titles)
         where = f"Row {row}, column {column}: the truth is <b>{_name(truth, preset)}</b>."
         return (
-            f'<div style="max-width:75em;line-height:1.4">{where}<table style="width:100%;font-size:inherit">'
+            f'<div style="max-width:75em;line-height:1.4">{where}'
+            '<table style="width:100%;font-size:inherit">'
             f"<tr>{head}</tr>{''.join(lines)}</table></div>"
         )
 

@@ -275,7 +275,7 @@ def _interpolate(values, cells, weights):
 
 @contextmanager
 def _unfinished(store):
-    """A temporary folder like that of `atomic`, which stays after an exception, to be gone on with."""
+    """A temporary folder like that of `atomic`; after an exception it stays, to go on from."""
     store = Path(store)
     folder = store.with_name(f".{store.name}.partial")
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,10 @@ def replace_folder(source, target):
 
 
 def remove_leftovers(path):
-    """Delete what `atomic(path)` has left in a process that was killed; nobody may be writing it."""
+    """Delete what `atomic(path)` has left in a process that was killed.
+
+    Nobody may be writing it.
+    """
     for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
         if temporary.name.removeprefix(f".{path.stem}.").removesuffix(path.suffix).isdigit():
             _remove(temporary)

@@ -1,4 +1,4 @@
-"""Boundaries: masks drawn and counted by hand, and the boundary regions by plain erosion of every class."""
+"""Boundaries: masks drawn and counted by hand, and regions by plain erosion of every class."""
 
 import numpy as np
 import pytest
@@ -37,14 +37,18 @@ def label_maps(draw):
 
 
 def region(label, c, width):
-    """Pixels of class c that `width` erosions by a 3 x 3 square take away, as the published code of boundary IoU does it."""
+    """Pixels of class c that `width` erosions by a 3 x 3 square take away.
+
+    So the published code of boundary IoU does it.
+    """
     mask = label == c
     return mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=width, border_value=0)
 
 
 def test_boundary_iou_by_hand():
-    # diagonal 11.4, 2 % of it is 0.2: one pixel. The square's region is its rim, 2 * 7 + 2 * 3 = 20 pixels; one column to
-    # the right, 7 x 5 again: both rims have the two long rows, 6 + 6, in common, and no column: columns 1, 7 and 2, 8
+    # diagonal 11.4, 2 % of it is 0.2: one pixel. The square's region is its rim, 2 * 7 + 2 * 3 = 20
+    # pixels; one column to the right, 7 x 5 again: both rims have the two long rows, 6 + 6, in
+    # common, and no column: columns 1, 7 and 2, 8
     moved = np.roll(SQUARE, 1, axis=1)
     counts = boundary_confusion(moved, SQUARE, 2)
     assert counts.shape == (4, 3)
@@ -53,7 +57,8 @@ def test_boundary_iou_by_hand():
 
 
 def test_interiors_do_not_count():
-    # a hole of one pixel in the middle changes the region of class 1 by its eight neighbours, and class 0 by itself
+    # a hole of one pixel in the middle changes the region of class 1 by its eight neighbours, and
+    # class 0 by itself
     holed = SQUARE.copy()
     holed[3, 4] = 0
     counts = boundary_confusion(holed, SQUARE, 2)
@@ -101,7 +106,8 @@ def test_trimap_by_hand():
         [1] * 8,
     ]
     assert (trimap(label.T, [2])[0] == masks[1].T).all()
-    # beside the edge: (0, 0), (0, 1), (1, 0); one step away three more; diagonally two more; (2, 2) is sqrt 5 away
+    # beside the edge: (0, 0), (0, 1), (1, 0); one step away three more; diagonally two more; (2, 2)
+    # is sqrt 5 away
     assert trimap(drawn("100", "000", "000"), [1, 1.2, 1.5]).sum((1, 2)).tolist() == [3, 6, 8]
 
 
@@ -117,7 +123,8 @@ def test_boundary_length_and_fragments_by_hand():
         "1001",  # ones touch only at corners, zeros only in the middle row
         "2222",
     )
-    # 2 + 2 pairs across columns; all four columns change from the first row to the second, and to the third
+    # 2 + 2 pairs across columns; all four columns change from the first row to the second, and to
+    # the third
     assert boundary_length(ragged.astype(np.uint8)) == 4 + 4 + 4
     assert fragments(torch.tensor(ragged)) == 7
     assert (

@@ -1,4 +1,4 @@
-"""Calibration from histograms: worked by hand, against torchmetrics, and against the exact sums over sorted pixels."""
+"""Calibration from histograms: by hand, against torchmetrics, against sums over sorted pixels."""
 
 import math
 
@@ -27,7 +27,10 @@ TRUTH = np.array([[0, 2], [2, 255]])
 
 
 def overconfident(sharpness, n_pixels=40_000, n_classes=12, seed=0):
-    """(distribution, truth): too certain where certain, too timid where not; many probabilities are 1 to the last digit."""
+    """(distribution, truth): too certain where certain, too timid where not.
+
+    Many probabilities are 1 to the last digit.
+    """
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(n_classes, n_pixels)) * sharpness * rng.gamma(2, 0.5, size=n_pixels)
     truth = (
@@ -98,7 +101,8 @@ def test_bins_run_from_certain_to_doubtful():
 
 
 def test_against_torchmetrics_where_its_bins_are_of_equal_mass():
-    # confidences in the middle of 15 equal-width bins, 80 pixels each: then both kinds of bins hold the same pixels
+    # confidences in the middle of 15 equal-width bins, 80 pixels each: then both kinds of bins hold
+    # the same pixels
     rng = np.random.default_rng(0)
     confidence = np.repeat((np.arange(15) + 0.5) / 15, 80)
     q = np.vstack([confidence, np.repeat((1 - confidence)[None] / 39, 39, 0)]).astype(np.float32)
@@ -127,7 +131,8 @@ def test_fine_bins_are_within_half_a_thousandth_of_the_exact_sums(sharpness):
 
 
 def test_reliability_by_hand():
-    # 30 pixels at 0.6, 20 of them right; 30 at 0.9, all right: two bins hold one kind each, three cut both kinds
+    # 30 pixels at 0.6, 20 of them right; 30 at 0.9, all right: two bins hold one kind each, three
+    # cut both kinds
     q = np.array([[0.6] * 30 + [0.9] * 30, [0.4] * 30 + [0.1] * 30])
     found = histogram(q, np.array([0] * 20 + [1] * 10 + [0] * 30))
     frame = reliability(found, n_bins=2)

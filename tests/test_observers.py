@@ -1,4 +1,7 @@
-"""The pass over the test images: every count against the plain functions it is made of, on painted images and random members."""
+"""The pass over the test images: every count against the plain functions it is made of.
+
+On painted images and random members.
+"""
 
 from functools import partial
 
@@ -61,7 +64,7 @@ LOOKS = [
 
 @pytest.fixture(scope="module")
 def opinions():
-    """Two images, the members of two seeds: noise on the truth, so that votes are right and wrong."""
+    """Two images, the members of two seeds: noise on the truth, so that some votes are wrong."""
     generator, found = torch.Generator().manual_seed(0), []
     for sample in samples(PRESET, "test"):
         hint = 1.5 * torch.nn.functional.one_hot(torch.from_numpy(sample.label), C).permute(2, 0, 1)

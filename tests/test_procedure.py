@@ -1,4 +1,4 @@
-"""The published procedure that 06 measures against: the same results as the oracle and the package."""
+"""The published procedure that 06 measures against: the same results as oracle and package."""
 
 import oracle
 import torch

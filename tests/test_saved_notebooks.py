@@ -1,4 +1,4 @@
-"""A notebook that JupyterLab or VS Code has saved looks unchanged to git, and makes no stage stale."""
+"""A notebook that JupyterLab or VS Code has saved is no change to git, and makes no stage stale."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Predict, vote, count: two seeds, two images of four pixels, all counted by hand; what is saved."""
+"""Predict, vote, count: two seeds, two images of four pixels, counted by hand; what is saved."""
 
 from types import SimpleNamespace
 

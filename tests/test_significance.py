@@ -1,4 +1,7 @@
-"""The verdict must not lie: simulated pairs of rules with a known difference, few images, rare classes."""
+"""The verdict must not lie: simulated pairs of rules with a known difference.
+
+Few images, rare classes.
+"""
 
 import numpy as np
 import pytest
@@ -12,8 +15,11 @@ OFTEN = np.array(
 
 
 def rules(rng, n_images, gain=0.0, n_seeds=1, seed_spread=0.0):
-    """Confusions [S, B, C + 1, C] of a and b: of each class's pixels in an image, a and b get the same share right but for
-    noise of the image and of the training; gain moves a for good."""
+    """Confusions [S, B, C + 1, C] of a and b.
+
+    Of each class's pixels in an image, a and b get the same share right but for noise of the image
+    and of the training; gain moves a for good.
+    """
     shape = (n_seeds, n_images, C)
     size = (rng.random(shape[1:]) < OFTEN) * rng.integers(20, 400, shape[1:])
     ability = rng.uniform(0.4, 0.9, shape[1:])
@@ -58,7 +64,8 @@ def test_equal_rules_are_seldom_resolved(test, n_images):
 def test_equal_rules_are_seldom_resolved_across_trainings():
     # one rule may win in every image of one training; five trainings, and a verdict about others
     assert resolved(by_bootstrap, 20, n_seeds=5, seed_spread=0.03) <= 0.08
-    # the test against false alarms works: the images of a single such training alone do not speak of other trainings
+    # the test against false alarms works: the images of a single such training alone do not speak
+    # of other trainings
     assert resolved(by_bootstrap, 20, seed_spread=0.03) > 0.2
 
 

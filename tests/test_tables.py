@@ -43,7 +43,7 @@ def confusions(right, wrong):
 
 
 def some_scores(votes, seed=0, images=3, rules=RULES):
-    """Scores of one seed: of each rule so many pixels of the first class are right in each image."""
+    """Scores of one seed: of each rule so many pixels of the first class are right in an image."""
     counts = [[confusions(right, 10)] * images for right in votes]
     members = [[confusions(80 + i, 10)] * images for i in range(3)]
     classes = ["sky", "sea"]

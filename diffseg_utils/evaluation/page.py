@@ -73,7 +73,10 @@ def findings(folder):
 
 
 def effects_table(folder):
-    """Frame of text of what 10 measured: range over datasets, cost; FileNotFoundError if nothing."""
+    """Frame of text of what 10 measured: range over datasets, cost.
+
+    FileNotFoundError if nothing was measured.
+    """
     files = sorted(Path(folder).glob("*/what_helps.csv"))
     if not files:
         raise FileNotFoundError(f"{folder}: no what_helps.csv here; `diffseg evidence` makes it")

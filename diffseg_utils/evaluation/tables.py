@@ -102,9 +102,9 @@ def image_gains(scores, seed=None, new="entropy_weighted", old="majority", split
 
 
 def results_table(folder, recipe="published"):
-    """Frame of text: mIoU (%, published protocol, mean over seeds), differences with 95 % intervals.
+    """Frame of text: mIoU (%, published protocol, mean over seeds), and differences of votes.
 
-    The intervals are over images and seeds. FileNotFoundError if there are no results of this
+    The 95 % intervals are over images and seeds. FileNotFoundError if there are no results of this
     recipe.
     """
     results = load_results(folder)
@@ -417,7 +417,10 @@ def costs_table(folder):
 
 
 def costs_in_words(costs):
-    """Frame of text of a frame (cost, unit, published, ours, ratio, goal); blank where not measured."""
+    """Frame of text of a frame (cost, unit, published, ours, ratio, goal).
+
+    Blank where nothing was measured.
+    """
     rows = pd.DataFrame(index=pd.Index(costs.cost, name="what"))
     for column in ("published", "ours"):
         rows[column] = [_number(x, unit) for x, unit in zip(costs[column], costs.unit)]

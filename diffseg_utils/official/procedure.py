@@ -1,4 +1,4 @@
-"""The published procedure in plain code, as slow and as large as it is: what 06 measures ours against.
+"""The published procedure in plain code, as slow and as large as it is: 06 measures against it.
 
 The network runs to its end. Every map that is read is up-sampled to the size of the labels and
 concatenated. Each classifier is a module of its own; all of them see every pixel of that tensor,

@@ -27,7 +27,7 @@ HAIRS = [
     (0.80, 0.42, 0.55),
 ]
 STYLES = {
-    # odds, crown height, half width, where the front hair ends at the sides, where the back hair ends
+    # odds, crown height, half width, where the front hair ends at the sides, and the back hair
     "short": (0.24, 1.22, 1.03, -0.20, None),
     "buzz": (0.07, 1.09, 0.97, -0.25, None),
     "bald": (0.04, 0, 0, 0, None),
