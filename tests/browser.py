@@ -93,6 +93,10 @@ def address(clone):
         for line in recipe.stdout.replace("\\\n", " ").splitlines()
         if line.startswith(".venv/bin/jupyter lab")
     )
+    settings = clone.parent / "jupyter/settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True)
+    quiet = settings / "notification.jupyterlab-settings"
+    quiet.write_text('{"fetchNews": "false"}')  # no question about news over the pictures
     command = [sys.executable, "-m", "jupyter", *shlex.split(command)[1:]]
     options = [
         "--no-browser",
@@ -200,12 +204,13 @@ def test_tour(page, address, clone):
     page.evaluate(f"i => {NOTEBOOK}.content.scrollToItem(i, 'start')", ids.index("slider"))
     handle = page.locator(".widget-slider .noUi-handle").first
     handle.wait_for()
-    shown = page.locator(".jp-OutputArea-output img[alt*='k = 1 repairs']").last
+    shown = page.locator(".jp-OutputArea-output img[alt*='mean: k = 1 repairs']").last
     shown.wait_for()
     handle.focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
-    page.locator(".jp-OutputArea-output img[alt*='k = 3 repairs']").last.wait_for(timeout=30_000)
+    moved = page.locator(".jp-OutputArea-output img[alt*='mean: k = 3 repairs']")
+    moved.wait_for(timeout=30_000)
     page.screenshot(path=PICTURES / "00_tour_slider.png")
     page.evaluate(f"i => {NOTEBOOK}.content.scrollToItem(i, 'start')", ids.index("questions"))
     page.wait_for_timeout(500)

@@ -21,6 +21,7 @@ from diffseg_utils.files import sha256
 from diffseg_utils.metrics import mean_iou
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.runs.execute import execute
+from diffseg_utils.runs.records import code_of
 from diffseg_utils.runs.run import parameters_of
 from diffseg_utils.voting import RULES
 
@@ -216,6 +217,19 @@ def test_a_notebook_by_hand_reads_the_run_and_leaves_it_as_it_is(smoke):
     assert load_scores(own / "scores.npz").label("entropy_weighted").endswith("k = 5")
     again = diffseg("run", "mini_smoke", "--results", results, "--dry-run")
     assert again.stdout == "nothing to do\n", "no stage is stale"
+
+
+def test_the_core_notebooks_begin_with_the_same_cell_for_colab():
+    first = [code_cells(path)[0] for path in CORE]
+    assert all(cell.metadata.tags == ["colab"] for cell in first)
+    assert len({cell.source for cell in first}) == 1
+
+
+def test_what_installs_on_colab_makes_nothing_stale(tmp_path):
+    notebook = nbformat.read(CORE[1], 4)
+    notebook.cells = [c for c in notebook.cells if "colab" not in c.metadata.get("tags", [])]
+    nbformat.write(notebook, tmp_path / "without.ipynb")
+    assert code_of(CORE[1]) == code_of(tmp_path / "without.ipynb")
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda p: p.stem)

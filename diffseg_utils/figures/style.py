@@ -60,11 +60,11 @@ BROKEN = "#c51b7d"  # wrong now, right before
 OTHER = "#d8b42a"  # wrong before and after, in two classes
 IGNORED = (97, 97, 97)  # red, green, blue of pixels that are not scored
 
-# Colours of classes, the background first; a dataset takes the first list that has enough of them. A
-# random search made the lists once. It maximised the smallest difference (CIEDE2000) of any two
-# colours of a list, and of each colour and IGNORED, for readers with full colour vision, with
-# protanopia and with deuteranopia (Machado et al. 2009). The smallest differences are 14.4, 11.5 and
-# 10.2. Below 10, areas that touch are hard to tell apart.
+# Colours of classes, the background first; a dataset takes the first list that has enough of
+# them. A random search made the lists once. It maximised the smallest difference (CIEDE2000) of
+# any two colours of a list, and of each colour and IGNORED, for readers with full colour vision,
+# with protanopia and with deuteranopia (Machado et al. 2009). The smallest differences are 14.4,
+# 11.5 and 10.2. Below 10, areas that touch are hard to tell apart.
 CLASS_COLOURS = [
     text.split()
     for text in (

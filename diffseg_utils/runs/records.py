@@ -94,8 +94,8 @@ def short(found):
 
 
 def code_of(notebook):
-    """Checksum of a notebook's code; not of its prose, its parameters, and cells that only draw
-    (tagged `figure`).
+    """Checksum of a notebook's code; not of its prose, its parameters, cells that only draw (tagged
+    `figure`), and the one that installs (tagged `colab`).
     """
     skipped = {"parameters", "figure", "colab"}
     cells = [cell for cell in code_cells(notebook) if not skipped & set(tags(cell))]
