@@ -25,7 +25,15 @@ stress: .venv/ready
 	.venv/bin/pytest tests/stress.py -s
 
 lab: .venv/ready
-	.venv/bin/jupyter lab --notebook-dir . notebooks/00_tour.ipynb
+	.venv/bin/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb \
+		--FileContentsManager.post_save_hook=diffseg_utils.runs.saved.after_save
+
+# Of a notebook that was saved, git sees the source alone: a filter takes out what JupyterLab and VS Code add.
+PYTHON_OF_FILTER ?= .venv/bin/python
+export FILTER := $(PYTHON_OF_FILTER) -m nbstripout --keep-id --extra-keys "metadata.language_info metadata.vscode cell.metadata.vscode" | sed 's/"display_name": ".*"/"display_name": "Python 3 (ipykernel)"/'
+
+filter:
+	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebooks.clean "$$FILTER" || true
 
 class: .venv/ready
 	.venv/bin/python -m diffseg_utils.teaching class
@@ -40,6 +48,7 @@ browser: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@$(MAKE) -s filter
 	@touch $@
 
-.PHONY: results paper evidence test stress lab class browser
+.PHONY: results paper evidence test stress lab filter class browser

@@ -26,6 +26,7 @@ _WHERE = {
     "load_scores": "evaluation",
     "load_results": "evaluation",
     "compare": "evaluation",
+    "explore": "explorer",
     "Run": "runs",
     "progress": "runs",
 }

@@ -3,7 +3,9 @@ clean.
 """
 
 import ast
+import sys
 from functools import reduce, wraps
+from itertools import chain
 
 import click
 
@@ -12,6 +14,7 @@ from .runs import Run
 from .runs.run import notebook_path, parameters_of
 from .runs.stages import FEATURES, FIGURES, STAGES, TRAINING, VOTING, Job, plan
 
+DATA = "folder that holds datasets/ and checkpoints/"
 CORE = (FEATURES, TRAINING, VOTING)
 
 
@@ -37,36 +40,58 @@ def one_sentence(command):
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="diffseg-utils", message="diffseg %(version)s")
 def main():
     """Semantic segmentation with frozen diffusion models and entropy-weighted voting."""
 
 
 @main.command("list")
-def list_():
-    """The datasets: classes, images, backbone, where the data comes from."""
-    click.echo(
-        f"{'dataset':<16}{'classes':>8}{'train':>7}{'valid.':>8}{'test':>6}  {'backbone':<14}data"
-    )
-    for p in DATASETS.values():
-        source = "painted; ships with the project" if p.painted else "official files"
-        counts = f"{p.counts['train']:>7}{p.counts['validation']:>8}{p.counts['test']:>6}"
-        click.echo(f"{p.name:<16}{p.n_classes:>8}{counts}  {p.backbone:<14}{source}")
+@click.option("--data", default="data", show_default=True, help=DATA)
+def list_(data):
+    """List the datasets, and say which data are here.
+
+    Classes, images of each split, backbone, and whether images and checkpoint are in the folder.
+    """
+    line = "{:<16}{:>8}{:>7}{:>8}{:>6}  {:<14}{}"
+    splits = ("train", "validation", "test")
+    click.echo(line.format("dataset", "classes", "train", "valid.", "test", "backbone", "data"))
+    for preset in DATASETS.values():
+        counts = [preset.counts[split] for split in splits]
+        there = _data_in_words(Run(preset.name, data=data))
+        click.echo(line.format(preset.name, preset.n_classes, *counts, preset.backbone, there))
+
+
+def _data_in_words(run):
+    """Which data of a run are there."""
+    from .runs.records import backbone_of
+
+    if run.preset.painted:
+        return "painted, always here"
+    _, weights = backbone_of(run)
+    parts = {
+        "images": (run.data_root / "datasets" / run.dataset).is_dir(),
+        "checkpoint": weights.exists(),
+    }
+    here = [name for name, there in parts.items() if there]
+    missing = [name for name, there in parts.items() if not there]
+    if not missing:
+        return "here"
+    words = f"{' and '.join(here)} here, " if here else ""
+    return f"{words}no {' and no '.join(missing)}"
 
 
 @main.command()
 @click.argument("dataset")
-@click.option(
-    "--data",
-    default="data",
-    show_default=True,
-    help="folder that will hold datasets/ and checkpoints/",
-)
+@click.option("--data", default="data", show_default=True, help=DATA)
 @click.option(
     "--classifiers", is_flag=True, help="also the published pixel classifiers, for diffseg vote"
 )
 @one_sentence
 def fetch(dataset, data, classifiers):
-    """Download the official images, labels and checkpoint of DATASET (47 MB and 2.2 GB)."""
+    """Download images, labels and checkpoint of DATASET.
+
+    The official ones: 47 MB for all datasets together, and 2.2 GB for each checkpoint.
+    """
     run = Run(dataset, data=data)
     if run.preset.painted:
         click.echo(f"{dataset} is painted and ships with the project: nothing to fetch")
@@ -76,14 +101,29 @@ def fetch(dataset, data, classifiers):
     fetch_files(run.preset, run.data_root, click.echo, classifiers)
 
 
+class Seeds(click.ParamType):
+    """Whole numbers with commas between them: "0,1,2" is [0, 1, 2]."""
+
+    name = "numbers"
+
+    def convert(self, value, param, ctx):
+        try:
+            return [int(word) for word in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers, such as 0,1,2", param, ctx)
+
+
+SEEDS = Seeds()
+
+
 def options(*wanted):
     """Decorator that adds the options named in `wanted` to a command."""
     known = {
         "seeds": click.option(
             "--seeds",
             multiple=True,
-            type=int,
-            help="one or more, as --seeds 0 1 2 [default: 0; evidence: 0 to 4]",
+            type=SEEDS,
+            help="one or more, as --seeds 0,1,2 [default: 0; evidence: 0 to 4]",
         ),
         "recipe": click.option(
             "--recipe", default="published", show_default=True, help=" or ".join(RECIPES)
@@ -97,7 +137,7 @@ def options(*wanted):
             "--data",
             default="data",
             show_default=True,
-            help="folder that holds datasets/ and checkpoints/",
+            help=DATA,
         ),
         "results": click.option(
             "--results",
@@ -159,7 +199,10 @@ RUNS = ("seeds", "recipe", "backbone", "data", "results", "device", "parameters"
 @options(*RUNS, *WHERE)
 @one_sentence
 def run(**given):
-    """Run notebooks 01 to 03 for DATASETS (the four mini datasets if none is named), then 04."""
+    """Run notebooks 01 to 03 for DATASETS, then 04.
+
+    The four mini datasets if none is named. What is current is kept.
+    """
     _runs(made_by("run", "figures"), [0], **given)
 
 
@@ -168,8 +211,9 @@ def run(**given):
 @options(*RUNS, *WHERE)
 @one_sentence
 def evidence(**given):
-    """Run all seeds for DATASETS (the four mini datasets if none is named), then 09, 10 and 04: is
-    the gain real?
+    """Run all seeds for DATASETS, then 09, 10 and 04.
+
+    Is the gain real? The four mini datasets if none is named. What is current is kept.
     """
     _runs(made_by("evidence", "figures"), range(5), **given)
 
@@ -179,7 +223,10 @@ def evidence(**given):
 @options("data", "results", "device", "parameters", *WHERE)
 @one_sentence
 def figures(pdf, parameters, **given):
-    """Draw the tables and figures of notebook 04 anew, from the runs that are there."""
+    """Draw the tables and figures of 04 anew.
+
+    From the runs that are there.
+    """
     parameters = [*parameters, ("pdf", "True")] if pdf else parameters
     _notebook(FIGURES, (FIGURES,), parameters=parameters, **given)
 
@@ -190,7 +237,10 @@ def figures(pdf, parameters, **given):
 @options("data", "results", "device", "parameters", *WHERE)
 @one_sentence
 def notebook(name, again, **given):
-    """Run the notebook NAME, one of those that belong to no single run; its number is enough."""
+    """Run a notebook that belongs to no single run.
+
+    NAME may be its number alone.
+    """
     found = [stage for stage in PROJECT_WIDE if name in (stage, stage.partition("_")[0])]
     if not found:
         raise ValueError(
@@ -209,7 +259,7 @@ def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, **
 
     # click hands "--seeds 0 1 2" on as seed 0 and datasets 1, 2
     words = [word for word in datasets if word.isdigit()]
-    seeds = [*seeds, *map(int, words)] or list(usual)
+    seeds = [*chain.from_iterable(seeds), *map(int, words)] or list(usual)
     datasets = [word for word in datasets if word not in words] or MINI
     where = {name: given.pop(name) for name in ("backbone", "data", "results", "device")}
     runs = [Run(name, seed, recipe, **where) for name in datasets for seed in seeds]
@@ -234,6 +284,7 @@ def _make(runs, notebooks, extra, again, dry_run, **how):
     """Make what is not current of a plan, and what is asked for again; or only say what that is."""
     from .runs.launch import survey
     from .runs.lock import only_driver
+    from .runs.preflight import check_k
     from .runs.records import Checksums
 
     if how["slurm"] and how["scheduler"]:
@@ -251,6 +302,7 @@ def _make(runs, notebooks, extra, again, dry_run, **how):
         click.echo("\n".join(lines) or "nothing to do")
         return
     names = {job.run.name for job in whole_plan if job.stage.scope != "project"}
+    check_k(whole_plan)
     with only_driver(root.results_root, root.runs_root, names, click.echo):
         checksums = Checksums(root.runs_root, verify)
         found = survey(whole_plan, checksums, again)
@@ -300,7 +352,10 @@ def _launch(whole_plan, wanted, root, checksums, again, jobs, slurm, scheduler):
 @click.option("--yes", is_flag=True, help="delete it")
 @one_sentence
 def clean(results, yes):
-    """Say what in data/runs no record needs, and how big it is; with --yes, delete it."""
+    """Say what in data/runs is not needed, or delete it.
+
+    Files that no record of a finished notebook names, and how big they are; --yes deletes them.
+    """
     from .runs.clean import delete, unneeded
     from .runs.lock import only_driver
 
@@ -329,9 +384,7 @@ def clean(results, yes):
 @click.option(
     "--backbone", default="", help="a .json file or a name, as in run [default: the dataset's own]"
 )
-@click.option(
-    "--data", default="data", show_default=True, help="folder that holds datasets/ and checkpoints/"
-)
+@click.option("--data", default="data", show_default=True, help=DATA)
 @click.option(
     "--results",
     default="results",
@@ -344,8 +397,9 @@ def clean(results, yes):
 )
 @one_sentence
 def vote(dataset, classifiers, backbone, data, results, device, votes):
-    """Evaluate every voting rule on published classifiers and the test images of DATASET; nothing
-    is trained.
+    """Evaluate every rule on published classifiers.
+
+    And on the test images of DATASET; nothing is trained.
     """
     run = Run(dataset, backbone=backbone, data=data, results=results, device=device)
     from .official.vote import apply
@@ -363,6 +417,7 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
 @click.option(
     "--evidence",
     "table",
+    default="results",
     flag_value="evidence",
     help="instead: differences over all seeds and images, from 09",
 )
@@ -373,19 +428,30 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
     help="instead: what the tuned recipe gains over the published one",
 )
 @click.option("--costs", "table", flag_value="costs", help="instead: what it costs, from 06_costs")
+@click.option(
+    "--format",
+    "format_",
+    metavar="FORMAT",
+    help="table, markdown, csv or latex [default: table in a terminal, else markdown]",
+)
 @one_sentence
-def status(results, recipe, table):
-    """What has been run, as a Markdown table: mIoU (%, published protocol) and the gain with its 95
-    % interval.
+def status(results, recipe, table, format_):
+    """Show what has been run, as a table.
+
+    mIoU in percent (published protocol), mean and spread over seeds, and differences of votes in
+    points with 95 % intervals. The file results/scores.csv holds every single number.
     """
     from .evaluation import tables
+    from .evaluation.formats import FORMATS, formatted
 
     choose("recipe", recipe, RECIPES)
-    folder, make = (
-        Run(MINI[0], results=results).results_root,
-        getattr(tables, f"{table or 'results'}_table"),
-    )
-    click.echo(make(folder, recipe) if table in (None, "evidence") else make(folder))
+    if format_ is None:
+        format_ = "table" if sys.stdout.isatty() else "markdown"
+    choose("format", format_, FORMATS)
+    folder = Run(MINI[0], results=results).results_root
+    make = getattr(tables, f"{table}_table")
+    frame = make(folder, recipe) if table in ("results", "evidence") else make(folder)
+    click.echo(formatted(frame, format_))
 
 
 def _parameters(pairs, stages):

@@ -1,4 +1,7 @@
-"""What are a denoiser's features worth? Compared with pixels, and from checkpoint to checkpoint.
+"""What are a denoiser's features worth? Compared with pixels, by step and block, by checkpoint.
+
+Everything is measured on validation images or held-out training images, by the majority of ten
+classifiers with the tuned recipe. Rows that a file already has are not measured again.
 
 Shapes: B images, H x W labels, C classes.
 """
@@ -9,77 +12,61 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from .backbone import load_backbone, shared_noise
-from .data import batches, labels_of, samples, to_input
-from .evaluation.held_out import folds, score_each_map, score_folds, standard_error
+from .backbone import load_backbone
+from .data import to_input
+from .evaluation.held_out import (
+    compare_choices,
+    compare_recipes,
+    folds,
+    score_each_map,
+    score_folds,
+    standard_error,
+    sweep_maps,
+)
 from .evaluation.significance import paired_bootstrap
-from .features import FeatureMaps, extract
+from .features import FeatureMaps
 from .files import atomic
-from .metrics import confusion, mean_iou
+from .metrics import mean_iou
 from .presets import DATASETS
-from .training import train
-from .voting import vote
 
 N_VALIDATION = 100  # painted images that a checkpoint is scored on, more than the split has
 
-# ---- features against pixels ---------------------------------------------------------------------
 
-LEARNED = 20  # images at most that the classifiers learn from
-SCORED = 10  # images at most that they are scored on
-THINNED = 64  # labels larger than 64 x 64 are thinned to as many pixels
+def _judge(dataset):
+    """The preset of `dataset`, with more validation images if they are painted."""
+    preset = DATASETS[dataset]
+    return preset.resized(validation=N_VALIDATION) if preset.painted else preset
+
+
+# ---- features against pixels ---------------------------------------------------------------------
 
 
 def compare_descriptions(denoiser, untrained, preset, root="data", report=None):
-    """mIoU in percent of three descriptions of a pixel: a Series {description: mIoU}.
+    """Frame, a row per description of a pixel: its mIoU, and what the denoiser gains over it.
 
-    They are the features of `denoiser`, the features of `untrained` (the same network with random
-    weights), and the colours around the pixel with its position. Three classifiers learn from each
-    with the tuned recipe, in at most two epochs, and their majority is scored on other images.
-    No test image takes part.
+    The descriptions are the features of `denoiser`, the features of `untrained` (the same network
+    with random weights), and the colours around the pixel with its position. Columns: description,
+    images, miou (percent), difference, low, high (points; interval over images).
     """
-    learned, scored = _images(preset, root)
-    pictures = [sample.image for sample in learned + scored]
-    labels = labels_of(preset, "train", root)[: len(learned)]  # (B, H, W)
-    labels = thin_out(labels, preset.ignore_label)
-    truths = [sample.label for sample in scored]
-
     sources = {
-        "denoiser": lambda: _features(denoiser, pictures),
-        "same U-Net, random weights": lambda: _features(untrained, pictures),
-        "5 x 5 patch + position": lambda: patches(pictures, preset.label_size),
+        "denoiser": denoiser,
+        "same U-Net, random weights": untrained,
+        "5 x 5 patch + position": lambda images: patches(images, preset.label_size),
     }
-    found = {}
-    for done, (name, describe) in enumerate(sources.items(), 1):
-        found[name] = _miou(describe(), labels, truths, preset, denoiser.device)
+    counts = {}  # {description: confusions [B, C + 1, C]}
+    for done, (name, source) in enumerate(sources.items(), 1):
+        counts[name] = score_folds(folds(source, preset, root), preset, device=denoiser.device)
         if report:
             report(done, len(sources))
-    return pd.Series(found)
+    rows = []
+    for name, own in counts.items():
+        row = {"description": name, "images": len(own)}
+        row["miou"] = 100 * mean_iou(own.sum(0), preset.ignore_label)
+        rows.append(row | paired_bootstrap(counts["denoiser"], own, preset.ignore_label))
+    return pd.DataFrame(rows)
 
 
-def _images(preset, root):
-    """(Samples that classifiers learn from, Samples that they are scored on)."""
-    train_images = list(samples(preset, "train", root))
-    validation = list(samples(preset, "validation", root))
-    if validation:
-        return train_images[:LEARNED], validation[-SCORED:]
-    n_scored = min(SCORED, len(train_images) // 2)
-    return train_images[:-n_scored], train_images[-n_scored:]
-
-
-def thin_out(labels, ignore_label):
-    """labels [B, H, H] of which at random about 64 x 64 per image stay, and the rest is ignored."""
-    size = labels.shape[-1]
-    chance = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0))
-    return torch.where(chance < THINNED**2 / size**2, labels, ignore_label)
-
-
-def _features(backbone, pictures):
-    noise = shared_noise(backbone.image_size, 0, backbone.device)
-    images = batches(pictures, backbone.image_size)
-    return extract(backbone, images, noise, dtype=torch.float16)
-
-
-def patches(pictures, size):
+def patches(images, size):
     """The plainest description: FeatureMaps [B, size, size, 77] of images uint8 [S, S, 3].
 
     Red, green and blue of the 5 x 5 pixels around each pixel, and its position.
@@ -87,7 +74,7 @@ def patches(pictures, size):
     line = torch.linspace(-1, 1, size)
     position = torch.stack(torch.meshgrid(line, line, indexing="ij"))  # (2, size, size)
     found = []
-    for picture in pictures:
+    for picture in images:
         image = to_input(picture, size)[None]  # (1, 3, size, size)
         framed = F.pad(image, (2, 2, 2, 2), mode="replicate")
         patch = F.unfold(framed, 5)[0].view(75, size, size)
@@ -95,24 +82,129 @@ def patches(pictures, size):
     return FeatureMaps([torch.stack(found)])
 
 
-def _miou(maps, labels, truths, preset, device):
-    """mIoU in percent on the images of `maps` that follow the labelled ones."""
-    n_learned = len(labels)
-    ensemble, _ = train(
-        maps[:n_learned],
-        labels,
-        preset.n_classes,
-        preset.ignore_label,
-        n_members=3,
-        recipe="tuned",
-        epochs=min(2, preset.epochs),
-        device=device,
-    )
-    counts = 0
-    for i, truth in enumerate(truths, n_learned):
-        probs = ensemble.probabilities(maps, i, preset.label_size).cpu()  # (N, C, H, W)
-        counts = counts + confusion(vote(probs, "majority"), truth, preset.n_classes)
-    return 100 * mean_iou(counts, preset.ignore_label)
+def measure_descriptions(backbone, datasets, seen, file, root="data", device="cpu", report=None):
+    """The table of compare_descriptions for all `datasets`, with their names and `seen` in front.
+
+    seen: images that `backbone` has seen in its training.
+    """
+    table = _Table(file, ["dataset", "seen"])
+    for done, dataset in enumerate(datasets, 1):
+        if (dataset, seen) not in table:
+            denoiser = load_backbone(backbone, device, data=root)
+            untrained = load_backbone(backbone, device, data=root, random_weights=0)
+            found = compare_descriptions(denoiser, untrained, _judge(dataset), root)
+            table.add((dataset, seen), found.to_dict("records"))
+        if report:
+            report(done, len(datasets))
+    return table.of(datasets, seen)
+
+
+# ---- which steps and blocks? ---------------------------------------------------------------------
+
+STEPS = (5, 20, 50, 100, 150, 250, 350, 500)
+
+
+def measure_maps(
+    backbone, datasets, seen, file, steps=STEPS, root="data", device="cpu", report=None
+):
+    """Frame (dataset, seen, step, block, miou): every map of `backbone` alone, all decoder blocks.
+
+    seen: images that `backbone` has seen in its training.
+    """
+    table = _Table(file, ["dataset", "seen", "step"])
+    work = [(dataset, seen, step) for dataset in datasets for step in steps]
+    for done, key in enumerate(work, 1):
+        if key not in table:
+            whole = load_backbone(backbone, device, blocks="all", data=root)
+            found = sweep_maps(whole, _judge(key[0]), key[2:], root=root, device=device)
+            table.add(key, found.drop(columns="step").to_dict("records"))
+        if report:
+            report(done, len(work))
+    return table.of(datasets, seen)
+
+
+def _named(steps, blocks):
+    """(name, (steps, blocks)) of a choice."""
+    words = [" ".join(map(str, numbers)) for numbers in (steps, blocks)]
+    return f"steps {words[0]}, blocks {words[1]}", (steps, blocks)
+
+
+# The paper's steps, and the blocks of the shipped networks that were read first.
+FIRST_CHOICE, _ = _named((50, 150, 250), (2, 3, 4, 5, 6))
+CHOICES = dict(  # of no more features than the first
+    _named(steps, blocks)
+    for steps, blocks in [
+        ((50, 150, 250), (2, 3, 4, 5, 6)),
+        ((20, 50, 100), (2, 3, 4, 5, 6)),
+        ((50, 100, 150), (2, 3, 4, 5, 6)),
+        ((20, 50, 150), (2, 3, 4, 5, 6)),
+        ((20, 50, 250), (2, 3, 4, 5, 6)),
+        ((50, 100, 250), (2, 3, 4, 5, 6)),
+        ((20, 100, 250), (2, 3, 4, 5, 6)),
+        ((100, 150, 250), (2, 3, 4, 5, 6)),
+        ((50, 150, 350), (2, 3, 4, 5, 6)),
+        ((5, 50, 150), (2, 3, 4, 5, 6)),
+        ((20, 50, 100, 150), (2, 3, 4)),
+        ((50, 100, 150, 250), (2, 3, 4)),
+        ((20, 50, 150, 250), (2, 3, 4)),
+        ((50, 150, 250), (2, 3, 4, 5)),
+        ((20, 50, 150), (2, 3, 4, 5)),
+        ((50, 150, 250), (1, 2, 3)),
+        ((50, 150), (1, 2, 3, 4, 5)),
+        ((50, 150, 250), (1, 3, 5, 7)),
+        ((20, 50, 150), (1, 3, 5, 7)),
+    ]
+)
+
+
+def measure_choices(
+    backbone, datasets, seen, choices, base, file, root="data", device="cpu", report=None
+):
+    """The table of compare_choices for all `datasets`, with their names and `seen` in front.
+
+    choices: {name: (steps, blocks)}, `base` among them. A choice that does not gain beyond chance
+    on one dataset is not measured on those after it.
+    """
+    table = _Table(file, ["dataset", "seen"])
+    for done, dataset in enumerate(datasets, 1):
+        if (dataset, seen) not in table:
+            failed = [row.choice for row in table.of(datasets, seen).itertuples() if row.low <= 0]
+            left = {name: choices[name] for name in choices if name == base or name not in failed}
+            whole = load_backbone(backbone, device, blocks="all", data=root)
+            found = compare_choices(whole, _judge(dataset), left, base, root, device)
+            table.add((dataset, seen), found.to_dict("records"))
+        if report:
+            report(done, len(datasets))
+    return table.of(datasets, seen)
+
+
+# ---- which recipe? -------------------------------------------------------------------------------
+
+
+def measure_recipes(
+    backbone, presets, recipes, file, seeds, n_members=10, epochs=100, device="cpu", report=None
+):
+    """The table of compare_recipes for all `presets`, {dataset: Preset}, with their names in front.
+
+    recipes: {name: numbers, as in presets.RECIPES}, "tuned" among them, to which all are compared.
+    """
+    table = _Table(file, ["dataset", "recipe"])
+    for done, (dataset, preset) in enumerate(presets.items(), 1):
+        missing = {name: recipes[name] for name in recipes if (dataset, name) not in table}
+        if missing:
+            found = compare_recipes(
+                load_backbone(backbone, device),
+                preset,
+                {"tuned": recipes["tuned"]} | missing,
+                seeds,
+                n_members=n_members,
+                epochs=epochs,
+            )
+            for row in found[found.recipe.isin(missing)].to_dict("records"):
+                table.add((dataset, row["recipe"]), [row])
+        if report:
+            report(done, len(presets))
+    return table.frame[table.frame.dataset.isin(presets)]
 
 
 # ---- one checkpoint against another --------------------------------------------------------------
@@ -146,7 +238,7 @@ def measure_checkpoints(
             backbone = load_backbone(
                 checkpoints[seen], device, random_weights=0 if seen == 0 else None, data=root
             )
-            preset = DATASETS[dataset].resized(validation=N_VALIDATION)
+            preset = _judge(dataset)
             asked = folds(backbone, preset, root)
             counts[key] = score_folds(asked, preset, device=device)
             by_map = score_each_map(backbone, asked, preset, device=device)
@@ -167,11 +259,15 @@ class _Table:
     """A CSV file to which rows are added under a key that says what was measured."""
 
     def __init__(self, path, keys):
-        self.path, self.keys = path, keys
-        self.frame = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=keys)
+        self.path, self.keys = Path(path), keys
+        self.frame = pd.read_csv(path) if self.path.exists() else pd.DataFrame(columns=keys)
 
     def __contains__(self, key):
         return bool((self.frame[self.keys] == list(key)).all(axis=1).any())
+
+    def of(self, datasets, seen):
+        """The rows of `datasets`, measured with a backbone that has seen so many images."""
+        return self.frame[self.frame.dataset.isin(datasets) & (self.frame.seen == seen)]
 
     def add(self, key, rows):
         """Add rows, dicts, unless there are some under this key, and write the file."""

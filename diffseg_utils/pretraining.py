@@ -4,14 +4,17 @@ An interrupted training goes on to the same numbers.
 """
 
 import io
+import math
 import tarfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from .backbone import create, describe, native_bfloat16, weights_of
@@ -96,10 +99,21 @@ class Settings:
     """What decides the weights, together with network and images."""
 
     batch: int = 16
-    rate: float = 2e-4  # of AdamW, constant after the warm-up
+    rate: float = 2e-4  # of AdamW
     warmup: int = 200  # steps in which the rate grows
+    final: float = 1.0  # share of the rate that is left at the end of a cosine; 1 keeps it constant
+    beta2: float = 0.999  # of AdamW
+    clip: float = float("inf")  # largest norm of a gradient
     decay: float = 0.9995  # of the exponential moving average (EMA) of the weights, per step
+    focus: tuple | None = None  # (first, last): half of the noise steps are drawn from these
     seed: int = 0
+
+
+# How the shipped `mini` was trained: large batches, and half of the noise steps where features
+# are read.
+ON_GPU = Settings(
+    batch=256, rate=8e-4, final=0.02, beta2=0.99, clip=1.0, decay=0.998, focus=(20, 350)
+)
 
 
 def pretrain(
@@ -139,7 +153,7 @@ def pretrain(
     began = last_save = time.monotonic()
     losses = []  # since the last row of the log
     while training.step < n_steps:
-        losses.append(training.update(images))
+        losses.append(training.update(images, training.step / n_steps))
         seen = training.step * settings.batch
         if training.step in kept_steps:
             save_weights(training.ema, f"{Path(state).with_suffix('')}_{seen}.safetensors")
@@ -147,7 +161,7 @@ def pretrain(
         if training.step % log_every and not last:
             continue
         now = time.monotonic()
-        loss = float(np.mean(losses))
+        loss = float(torch.stack(losses).mean())
         training.log.append([seen, loss, seconds_before + now - began])
         losses = []
         if report:
@@ -167,7 +181,9 @@ KEPT = tuple(10_000 * 2**i for i in range(8))  # images seen at which a checkpoi
 def train_checkpoints(
     spec, images, n_images, output, records, start="", *, minutes=None, device="cpu", report=None
 ):
-    """Train a denoiser with the settings of 07; returns {images seen: .json of the backbone}.
+    """Train a denoiser; returns {images seen: .json of the backbone}.
+
+    On a GPU with the settings ON_GPU, on a CPU in small batches at a constant rate.
 
     spec: a description of a backbone, of which flags, steps and blocks are used. images: uint8
     [M, S, S, 3]. n_images: to see in this training. output: weights, state and checkpoints get this
@@ -178,13 +194,16 @@ def train_checkpoints(
     output.parent.mkdir(parents=True, exist_ok=True)
     before = images_seen(start) if start else 0
     kept = [n for n in KEPT if n < n_images]
+    settings = Settings(rate=3e-4 if start else 2e-4, seed=int(bool(start)))
+    if torch.device(device).type == "cuda":
+        settings = replace(ON_GPU, seed=settings.seed)
     ema, log = pretrain(
         spec["flags"],
         images,
         n_images,
         output.with_suffix(".pt"),
         weights_of(start) if start else None,
-        Settings(rate=3e-4 if start else 2e-4, seed=int(bool(start))),
+        settings,
         keep=kept,
         minutes=minutes,
         device=device,
@@ -242,27 +261,35 @@ class _Pretraining:
         self.model.to(device, memory_format=memory).train()
         self.ema = {name: p.detach().clone() for name, p in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.rate, weight_decay=0.0, fused=True
+            self.model.parameters(),
+            lr=settings.rate,
+            betas=(0.9, settings.beta2),
+            weight_decay=0.0,
+            fused=True,
         )
         self.step = 0
         self.log = []  # [images, loss, seconds]
 
-    def update(self, images):
-        """One step on the next batch of `images` [M, S, S, 3]; returns its loss, a float."""
+    def update(self, images, progress):
+        """One step on the next batch of `images` [M, S, S, 3]; returns its loss, a tensor.
+
+        progress: the share of the training that is done, in 0..1.
+        """
         s = self.settings
         for group in self.optimiser.param_groups:
-            group["lr"] = s.rate * min(1, (self.step + 1) / s.warmup)
-        batch = _batch(images, s.batch, self.step, s.seed, self.diffusion.num_timesteps)
-        x, t, noise = (tensor.to(self.device) for tensor in batch)
+            group["lr"] = _rate(s, self.step, progress)
+        x, t, noise = _batch(images, s, self.step, self.diffusion.num_timesteps, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             losses = self.diffusion.training_losses(self.model, x, t, noise=noise)
             loss = losses["loss"].mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        if math.isfinite(s.clip):
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
         self.optimiser.step()
         self.step += 1
         self._average()
-        return loss.item()
+        return loss.detach()
 
     @torch.no_grad()
     def _average(self):
@@ -293,26 +320,47 @@ class _Pretraining:
         self.log = saved["log"]
 
 
-def _batch(images, batch, step, seed, n_timesteps):
-    """(x [b, 3, S, S] in [-1, 1], t [b], noise [b, 3, S, S]) of one step.
+def _rate(settings, step, progress):
+    """The learning rate of a step: a warm-up, then constant, then a cosine down to `final`.
+
+    The cosine begins when 15 % of the training is done.
+    """
+    warm = min(1, (step + 1) / settings.warmup)
+    falling = max(0, (progress - 0.15) / 0.85)
+    cosine = 0.5 * (1 + math.cos(math.pi * falling))
+    return settings.rate * warm * (settings.final + (1 - settings.final) * cosine)
+
+
+def _batch(images, settings, step, n_timesteps, device="cpu"):
+    """(x [b, 3, S, S] in [-1, 1], t [b], noise [b, 3, S, S]) of one step, on `device`.
 
     Shuffled passes over the images, half of which are mirrored. ValueError for fewer images than
     one batch.
     """
+    batch, seed = settings.batch, settings.seed
     if len(images) < batch:
         raise ValueError(f"{len(images)} images are fewer than one batch of {batch}")
     per_epoch = len(images) - len(images) % batch  # images; what fills no batch is left out
     epoch, place = divmod(step * batch, per_epoch)
-    shuffled = np.random.default_rng([seed, 0, epoch]).permutation(len(images))
+    shuffled = _shuffled(len(images), seed, epoch)
     chosen = shuffled[place : place + batch]
     rng = np.random.default_rng([seed, 1, step])
-    x = images[chosen].astype(np.float32) / 127.5 - 1  # (b, S, S, 3)
     mirrored = rng.random(batch) < 0.5
-    x[mirrored] = x[mirrored, :, ::-1]
-    x = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
-    t = torch.from_numpy(rng.integers(0, n_timesteps, batch))
-    noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
-    return x, t, noise
+    t = rng.integers(0, n_timesteps, batch)
+    if settings.focus:
+        first, last = settings.focus
+        t = np.where(rng.random(batch) < 0.5, t, rng.integers(first, last + 1, batch))
+    x = torch.from_numpy(images[chosen]).to(device).permute(0, 3, 1, 2) / 127.5 - 1
+    x = torch.where(torch.from_numpy(mirrored).to(device)[:, None, None, None], x.flip(3), x)
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+    noise = torch.randn(x.shape, generator=generator, device=device)
+    return x, torch.from_numpy(t).to(device), noise
+
+
+@lru_cache(maxsize=1)
+def _shuffled(n, seed, epoch):
+    """The order int64 [n] of the images in one pass."""
+    return np.random.default_rng([seed, 0, epoch]).permutation(n)
 
 
 def save_weights(weights, path):
@@ -320,3 +368,11 @@ def save_weights(weights, path):
     halves = {name: w.half().contiguous().cpu() for name, w in weights.items()}
     with atomic(path) as temporary:
         save_file(halves, temporary)
+
+
+def image_strip(path):
+    """uint8 [B, S, S, 3] of a file that holds B images side by side."""
+    with Image.open(path) as strip:
+        pixels = np.asarray(strip.convert("RGB"))  # (S, B * S, 3)
+    size = len(pixels)
+    return pixels.reshape(size, -1, size, 3).transpose(1, 0, 2, 3)

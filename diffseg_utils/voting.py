@@ -31,7 +31,7 @@ def entropy_weights(probs, k):
 
     The weights sum to one over the members. ValueError unless k >= 0.
     """
-    return _weights(entropy(probs), k)
+    return weights_from(entropy(probs), k)
 
 
 # ---- equation (2): the rules --------------------------------------------------------------------
@@ -44,9 +44,14 @@ def majority(probs):
     """
     _check(probs)
     choices = torch.stack([_first(q) for q in probs])  # (N, *pixels)
-    votes = torch.ones_like(choices, dtype=probs.dtype)  # (N, *pixels)
-    counts = torch.zeros_like(probs[0]).scatter_add_(0, choices, votes)  # (C, *pixels)
-    return counts / len(probs)
+    return shares(choices, probs.shape[1], probs.dtype)
+
+
+def shares(choices, n_classes, dtype=torch.float32):
+    """The share of members that choose each class [C, *pixels], of their choices [N, *pixels]."""
+    votes = torch.ones_like(choices, dtype=dtype)  # (N, *pixels)
+    counts = votes.new_zeros(n_classes, *choices.shape[1:])  # (C, *pixels)
+    return counts.scatter_add_(0, choices, votes) / len(choices)
 
 
 def mean(probs):
@@ -99,7 +104,7 @@ def pool(probs, k=0.0, r=1.0, temperature=1.0):
     else:
         weights = entropy_weights(probs, k)  # (N, *pixels)
     if r == 1:
-        return _weighted_sum(weights, probs)  # already sums to one
+        return weighted_sum(weights, probs)  # already sums to one
     return torch.softmax(_log_power_mean(weights, probs, r), 0)
 
 
@@ -155,8 +160,8 @@ def sweep(probs, ks):
     probs = probs[:, :, disputed]  # (N, C, P)
     uncertainty = entropy(probs)  # (N, P)
     for row, k in zip(labels, ks):
-        weights = _weights(uncertainty, float(k))  # (N, P)
-        row[disputed] = _first(_weighted_sum(weights, probs))
+        weights = weights_from(uncertainty, float(k))  # (N, P)
+        row[disputed] = _first(weighted_sum(weights, probs))
     return labels
 
 
@@ -196,8 +201,8 @@ def _sharpen(probs, temperature):
     return powers / powers.sum(1, keepdim=True)
 
 
-def _weights(uncertainty, k):
-    """(3) from entropies [N, *pixels]."""
+def weights_from(uncertainty, k):
+    """(3) from entropies [N, *pixels] that are known already: weights [N, *pixels]."""
     _check_number("k", k, k >= 0)
     # The softmax does not change when all its inputs are shifted, but for large k digits are lost.
     excess = uncertainty - uncertainty.amin(0)  # (N, *pixels)
@@ -205,7 +210,7 @@ def _weights(uncertainty, k):
     return torch.softmax(scores, 0)
 
 
-def _weighted_sum(weights, terms):
+def weighted_sum(weights, terms):
     """sum_i weights_i terms_i, one member at a time: [C, *pixels].
 
     weights: [N, *pixels] or [N]. terms: an iterable of N tensors [C, *pixels].
@@ -223,12 +228,12 @@ def _log_power_mean(weights, probs, r):
         r = min(r, 1e30)  # beyond, the result is the maximum in every digit
         terms = [w.log() + r * _log(q) for w, q in zip(weights, probs)]  # N times (C, *pixels)
         return torch.logsumexp(torch.stack(terms), 0) / r
-    geometric = _weighted_sum(weights, map(_log, probs))  # (C, *pixels), the limit r = 0
+    geometric = weighted_sum(weights, map(_log, probs))  # (C, *pixels), the limit r = 0
     if r < 1e-30:
         return geometric
     # For small r, q^r is nearly 1. Differences from the limit keep the digits.
     differences = (torch.expm1(r * (_log(q) - geometric)) for q in probs)
-    return geometric + torch.log1p(_weighted_sum(weights, differences)) / r
+    return geometric + torch.log1p(weighted_sum(weights, differences)) / r
 
 
 def _first(scores):

@@ -1,8 +1,12 @@
 """The command line where nothing is made: plans, and mistakes."""
 
+from importlib.metadata import version
+
 import pytest
 from conftest import diffseg
+from test_tables import some_scores
 
+from diffseg_utils.presets import DATASETS
 from diffseg_utils.runs import Run, preflight
 from diffseg_utils.runs.places import task_of
 from diffseg_utils.runs.stages import VOTING, plan
@@ -19,6 +23,56 @@ def test_several_seeds(tmp_path):
         "mini_smoke/seed1",
     ]
     assert not list(tmp_path.iterdir()), "a dry run writes nothing"
+
+
+@pytest.mark.parametrize(
+    "seeds", [["0", "1", "2"], ["0,1,2"], ["0,1", "--seeds", "2"]], ids=" ".join
+)
+def test_seeds_may_be_said_in_several_ways(seeds, tmp_path):
+    given = ["run", "mini_smoke", "--seeds", *seeds, "--results", tmp_path, "--dry-run"]
+    planned = diffseg(*given).stdout
+    assert [planned.count(f"seed{i} 02") for i in range(4)] == [1, 1, 1, 0]
+
+
+def test_what_is_no_seed_is_said(tmp_path):
+    done = diffseg("run", "mini_smoke", "--seeds", "0,x", "--dry-run", "--results", tmp_path)
+    assert done.exit_code and "'0,x' is no list of whole numbers, such as 0,1,2" in done.stderr
+
+
+def test_help_is_not_cut():
+    commands = diffseg("--help").stdout.partition("Commands:")[2].splitlines()
+    assert len(commands) >= 9 and not [line for line in commands if line.endswith("...")]
+
+
+def test_version():
+    said = diffseg("--version").stdout
+    assert said == f"diffseg {version('diffseg-utils')}\n"
+
+
+def test_list_says_which_data_are_present(tmp_path):
+    (tmp_path / "datasets" / "cat_15").mkdir(parents=True)
+    (tmp_path / "datasets" / "horse_21").mkdir()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "lsun_horse.pt").touch()
+    lines = diffseg("list", "--data", tmp_path).stdout.splitlines()
+    found = {line.split()[0]: line.split(maxsplit=6)[-1] for line in lines[1:]}
+    assert list(found) == list(DATASETS)
+    assert found["cat_15"] == "images here, no checkpoint" and found["horse_21"] == "here"
+    assert found["bedroom_28"] == "no images and no checkpoint"
+    assert found["mini_cat"] == "painted, always here"
+
+
+def test_status_in_formats(tmp_path, results_of):
+    results_of(some_scores((90, 92, 93, 94, 96)), "mini_horse", 0)
+
+    def status(*given):
+        return diffseg("status", "--results", tmp_path, *given).stdout
+
+    assert status() == status("--format", "markdown"), "where there is no terminal"
+    assert status().splitlines()[2].startswith("| mini_horse |")
+    assert status("--format", "csv").startswith("dataset,seeds,test images,majority,mean,")
+    assert r"\toprule" in status("--format", "latex")
+    assert "─" in status("--format", "table")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +106,7 @@ def test_several_seeds(tmp_path):
             ["run", "horse_21", "--data", "/nonexistent"],
             ["/nonexistent/checkpoints/lsun_horse.pt", "diffseg fetch horse_21"],
         ),
+        (["status", "--format", "word"], ["unknown format 'word'", "table, markdown, csv, latex"]),
         (["status", "--recipe", "tunes"], ["unknown recipe 'tunes'", "published, tuned"]),
         (
             ["status", "--results", "/nonexistent"],

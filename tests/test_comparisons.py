@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from diffseg_utils import comparisons
 from diffseg_utils.backbone import load_backbone
@@ -25,29 +24,17 @@ def test_a_patch_holds_the_colours_around_a_pixel_and_its_position():
     assert at[0, 0, 75:].tolist() == [-1, -1] and at[7, 0, 75:].tolist() == [1, -1]
 
 
-def test_large_labels_are_thinned_and_small_ones_stay():
-    small = torch.ones(2, 64, 64, dtype=torch.long)
-    assert torch.equal(comparisons.thin_out(small, 255), small)
-    kept = (comparisons.thin_out(torch.ones(1, 256, 256, dtype=torch.long), 255) == 1).sum()
-    assert kept == pytest.approx(64 * 64, rel=0.1)
-
-
-def test_a_dataset_without_validation_is_scored_on_images_that_are_not_learned():
-    preset = SMOKE.resized(validation=0, test=0)
-    learned, scored = comparisons._images(preset, "data")
-    assert [s.name for s in learned] == ["train_000", "train_001"]
-    assert [s.name for s in scored] == ["train_002", "train_003"]
-    _, scored = comparisons._images(SMOKE, "data")
-    assert all(s.name.startswith("validation") for s in scored)
-
-
 def test_features_beat_pixels_and_random_weights():
     untrained = load_backbone("mini", random_weights=0)
     done = []
     found = comparisons.compare_descriptions(
         load_backbone("mini"), untrained, SMOKE, report=lambda *a: done.append(a)
     )
-    assert found["denoiser"] > found.drop("denoiser").max() + 5
+    found = found.set_index("description")
+    assert found.miou["denoiser"] > found.miou.drop("denoiser").max() + 5
+    gains = found.miou["denoiser"] - found.miou
+    np.testing.assert_allclose(found.difference, gains, atol=1e-9)
+    assert (found.images == 3).all() and found.difference["denoiser"] == 0
     assert done == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -99,3 +86,51 @@ def test_only_missing_rows_are_measured(measured, tmp_path):
 def test_nothing_to_measure_writes_nothing(measured, tmp_path):
     comparisons.measure_checkpoints({}, ["mini_smoke"], 0, tmp_path / "none", "own")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_choice_that_fails_on_one_dataset_is_not_measured_on_the_next(monkeypatch, tmp_path):
+    asked = []
+
+    def compare(backbone, preset, choices, base, root, device):
+        asked.append((preset.name, list(choices)))
+        low = {"today": 0.0, "good": 0.2, "bad": -0.1}
+        return pd.DataFrame([{"choice": name, "low": low[name]} for name in choices])
+
+    monkeypatch.setattr(comparisons, "load_backbone", lambda *a, **k: None)
+    monkeypatch.setattr(comparisons, "compare_choices", compare)
+    choices = {"today": 1, "good": 2, "bad": 3}
+
+    def measure(datasets):
+        asked.clear()
+        file = tmp_path / "choices.csv"
+        return comparisons.measure_choices("mini", datasets, 10, choices, "today", file)
+
+    found = measure(["mini_cat", "mini_horse"])
+    assert asked == [("mini_cat", ["today", "good", "bad"]), ("mini_horse", ["today", "good"])]
+    assert len(found) == 5 and (found.seen == 10).all()
+    assert len(measure(["mini_cat", "mini_horse"])) == 5 and asked == []
+    measure(["mini_ffhq", "mini_cat"])
+    assert asked == [("mini_ffhq", ["today", "good"])], "what failed before fails no more"
+
+
+def test_only_missing_recipes_are_measured_beside_the_tuned_one(monkeypatch, tmp_path):
+    asked = []
+
+    def compare(backbone, preset, recipes, seeds, **how):
+        asked.append((preset.name, list(recipes)))
+        return pd.DataFrame([{"recipe": name, "majority": 40.0} for name in recipes])
+
+    monkeypatch.setattr(comparisons, "load_backbone", lambda *a: None)
+    monkeypatch.setattr(comparisons, "compare_recipes", compare)
+
+    def measure(*recipes):
+        asked.clear()
+        presets, wanted = {"mini_smoke": SMOKE}, {key: {} for key in recipes}
+        return comparisons.measure_recipes("mini", presets, wanted, tmp_path / "r.csv", [0])
+
+    assert measure("tuned", "longer").recipe.tolist() == ["tuned", "longer"]
+    assert asked == [("mini_smoke", ["tuned", "longer"])]
+    assert measure("tuned", "longer", "wider").recipe.tolist() == ["tuned", "longer", "wider"]
+    assert asked == [("mini_smoke", ["tuned", "wider"])]
+    measure("tuned", "longer", "wider")
+    assert asked == []

@@ -385,7 +385,16 @@ OF_A_FRAME = {
     "losses": (lambda frame: training.fig_losses(frame, [True, True, False], 60), history()),
     "map scores": (lambda frame: features.fig_map_scores(frame, 10, "Mini-Cat"), step_block()),
     "memory": (features.fig_memory, MEMORY),
-    "sources": (features.fig_feature_sources, pd.Series({"denoiser": 36.5, "random": 22.8})),
+    "sources": (
+        features.fig_feature_sources,
+        pd.DataFrame(
+            {
+                "dataset": ["mini_cat", "mini_cat"],
+                "description": ["denoiser", "random"],
+                "miou": [36.5, 22.8],
+            }
+        ),
+    ),
     "published": (
         lambda frame: paper.fig_published_scores(frame, [DATASETS[name] for name in MINI]),
         published(),

@@ -17,6 +17,7 @@ import pytest
 from conftest import diffseg
 
 from diffseg_utils.evaluation import compare, load_scores
+from diffseg_utils.files import sha256
 from diffseg_utils.metrics import mean_iou
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.runs.execute import execute
@@ -248,6 +249,19 @@ def test_solutions_run_when_their_notebook_has_run(path, smoke, tmp_path):
     for cell in nbformat.read(tmp_path / "executed.ipynb", 4).cells:
         if cell.id.startswith("solved-"):
             assert cell.outputs, f"{cell.id} shows nothing"
+
+
+def test_a_notebook_by_hand_reads_the_run_and_leaves_it_as_it_is(smoke):
+    results = smoke / "results"
+    before = {p: sha256(p) for p in smoke.rglob("*") if p.is_file()}
+    given = {"dataset": "mini_smoke", "results": str(results), "k": 5.0}
+    execute(ROOT / "notebooks" / "03_voting_analysis.ipynb", smoke / "by_hand.ipynb", given)
+    assert {p: sha256(p) for p in before} == before
+    own = smoke / "data" / "exploring" / "mini_smoke" / "seed0"
+    assert {p.name for p in own.iterdir()} == {"scores.npz", "examples.npz"}
+    assert load_scores(own / "scores.npz").label("entropy_weighted").endswith("k = 5")
+    again = diffseg("run", "mini_smoke", "--results", results, "--dry-run")
+    assert again.stdout == "nothing to do\n", "no stage is stale"
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,8 @@ def test_checkpoints_are_described_and_their_log_is_kept(images, tmp_path, monke
 def test_batches_visit_every_image_once_an_epoch_and_mirror_half(images):
     numbered = np.zeros((12, 8, 8, 3), np.uint8)
     numbered[:, :, :4] = np.arange(12)[:, None, None, None] + 1  # the left half
-    seen = [pretraining._batch(numbered, 4, step, 0, 1000) for step in range(60)]
+    four = Settings(batch=4)
+    seen = [pretraining._batch(numbered, four, step, 1000) for step in range(60)]
     epoch = torch.cat([x for x, _, _ in seen[:3]])
     ids = ((epoch.amax((1, 2, 3)) + 1) * 127.5).round().int().tolist()
     assert sorted(ids) == list(range(1, 13))
@@ -163,6 +164,23 @@ def test_batches_visit_every_image_once_an_epoch_and_mirror_half(images):
     assert 0.4 < mirrored.float().mean() < 0.6
     t = torch.cat([t for _, t, _ in seen])
     assert 0 <= t.min() < 50 < 950 < t.max() < 1000
+
+
+def test_half_of_the_noise_steps_can_be_drawn_where_features_are_read(images):
+    focused = Settings(batch=10, focus=(20, 350))
+    t = torch.cat([pretraining._batch(images, focused, step, 1000)[1] for step in range(300)])
+    inside = ((t >= 20) & (t <= 350)).float().mean()
+    assert inside == pytest.approx(0.5 + 0.5 * 0.331, abs=0.03)  # 3,000 draws: 3 standard errors
+    assert t.min() < 20 and t.max() > 950
+
+
+def test_the_rate_warms_up_stays_and_falls_along_a_cosine():
+    settings = Settings(rate=1.0, warmup=10, final=0.02)
+    assert pretraining._rate(settings, 4, 0.01) == 0.5
+    assert pretraining._rate(settings, 100, 0.15) == 1
+    assert pretraining._rate(settings, 100, 0.575) == pytest.approx(0.51)  # half of the way
+    assert pretraining._rate(settings, 100, 1.0) == pytest.approx(0.02)
+    assert pretraining._rate(Settings(rate=1.0), 5000, 1.0) == 1
 
 
 def test_painted_images_take_turns():

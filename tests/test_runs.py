@@ -163,6 +163,13 @@ NEUTRAL = {
     "evaluation/tables",
     "evaluation/page",
 }
+IMPORTED_BY_RUN = {
+    "stream": {"data", "features", "backbone"},
+    "samples": {"data"},
+    "maps": {"features"},
+    "ensemble": {"classifiers"},
+    "scores": {"evaluation/scores", "evaluation/significance"},
+}
 ON_IMPORT = {"evaluation/scores", "evaluation/significance"}  # what evaluation/__init__ imports
 
 
@@ -175,8 +182,8 @@ def modules_imported(source, module=""):
     found = set()
     inside = "evaluation" if module.startswith("evaluation/") else ""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "stream":
-            found |= {"data", "features", "backbone"}  # Run.stream imports them when it is called
+        if isinstance(node, ast.Call):  # of a Run, which imports modules when it is called
+            found |= IMPORTED_BY_RUN.get(getattr(node.func, "attr", ""), set())
         if not isinstance(node, ast.ImportFrom):
             continue
         name = node.module or ""

@@ -1,13 +1,18 @@
 """README's tables: one row for all seeds of a dataset, backbone and recipe."""
 
+from io import StringIO
+
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
-from diffseg_utils.evaluation import Scores, load_results
+from diffseg_utils.evaluation import Scores, evidence, load_results
+from diffseg_utils.evaluation.formats import formatted
 from diffseg_utils.evaluation.scores import COUNTED, OUTSIDE
 from diffseg_utils.evaluation.tables import (
     COMPARISONS,
+    all_scores,
     class_differences,
     costs_table,
     difference_table,
@@ -81,15 +86,14 @@ def folder(one_run, tmp_path):
     return tmp_path
 
 
-def cells(table, row=2):
-    """{title: text} of a row of a Markdown table."""
-    lines = [line.strip("|").split("|") for line in table.splitlines()]
-    return {title.strip(): text.strip() for title, text in zip(lines[0], lines[row])}
+def row_of(table, name="mini_horse"):
+    """{title: text} of a row of a frame of text."""
+    return {title: str(text) for title, text in table.loc[name].items()}
 
 
 def test_a_row_is_the_mean_over_seeds_with_their_spread(folder):
-    row = cells(results_table(folder))
-    assert [row["dataset"], row["seeds"], row["test images"]] == ["mini_horse", "2", "3"]
+    row = row_of(results_table(folder))
+    assert [row["seeds"], row["test images"]] == ["2", "3"]
     both = np.array([miou(90), miou(86)])
     assert row["majority"] == f"{both.mean():.2f} ± {both.std(ddof=1):.2f}"
     assert "(k = 4)" in row["k chosen on validation"]
@@ -101,8 +105,8 @@ def test_a_new_rule_has_a_column_also_beside_older_results(folder, results_of):
     new = {**RULES, "median": "the median"}
     results_of(some_scores([90, 92, 93, 94, 96, 50], rules=new), "mini_cat", 0)
     table = results_table(folder)
-    assert cells(table, 2)["the median"] == f"{miou(50):.2f}"
-    assert cells(table, 3)["the median"] == "none"
+    assert row_of(table, "mini_cat")["the median"] == f"{miou(50):.2f}"
+    assert row_of(table, "mini_horse")["the median"] == "none"
     assert "the median" in rule_table(some_scores([90] * 6, rules=new)).index
 
 
@@ -124,7 +128,9 @@ def test_verdicts_in_words():
     assert table.index[1] == "entropy-weighted, k = 1, minus majority"
     assert table.published.iloc[0].endswith("the same votes")
     assert table.published.iloc[1].endswith(" **resolved**")
-    assert markdown(table).splitlines()[1] == "|---|---:|---:|"
+    titles, lines, *_ = markdown(table).splitlines()
+    assert titles.count("|") == 4 and lines.split("|")[1][0] == ":", "names to the left"
+    assert [text[-1] for text in lines.split("|")[2:4]] == [":", ":"], "numbers to the right"
 
 
 def test_table_1_by_hand(folder, one_run, results_of):
@@ -176,6 +182,49 @@ def test_class_differences_by_hand(results_of, tmp_path):
     assert found.difference.values == pytest.approx([100 * 10 / 110, 100 * (0.9 - 90 / 110)])
 
 
+def test_all_scores_have_a_row_each(folder, one_run):
+    one_run("mini_cat@photo", 0, "tuned", 3)
+    table = all_scores(load_results(folder))
+    assert len(table) == 3 * len(RULES) * 2
+    row = table.query("dataset == 'mini_horse' and seed == 1 and rule == 'mean'")
+    row = row.query("protocol == 'masked'").iloc[0]
+    assert row.miou == pytest.approx(miou(88))
+    assert [row.split, row.backbone, row.recipe, row.images] == ["test", "mini", "published", 3]
+    other = table.query("dataset == 'mini_cat'")
+    assert set(other.recipe) == {"tuned"} and set(other.backbone) == {"photo"}
+    ks = table.drop_duplicates("rule").set_index("rule").k
+    assert ks["entropy_weighted"] == 1 and ks["k chosen"] == 4 and np.isnan(ks["mean"])
+
+
+@pytest.fixture
+def small():
+    """A frame with what each format has to escape or to align."""
+    texts = {"mIoU": ["51.55 ± 0.17", "9.1"], "k = 1 minus mean": ["+0.10 [-0.1, +0.3]", ""]}
+    return pd.DataFrame(texts, index=pd.Index(["mini_horse", "cat"], name="dataset"))
+
+
+def test_formats(small):
+    lines = formatted(small, "markdown").splitlines()
+    assert lines[2] == "| mini_horse | 51.55 ± 0.17 | +0.10 [-0.1, +0.3] |"
+    again = pd.read_csv(StringIO(formatted(small, "csv")), index_col="dataset", dtype=str)
+    assert again.fillna("").equals(small)
+    latex = formatted(small, "latex")
+    assert r"mini\_horse & 51.55 $\pm$ 0.17 & +0.10 [-0.1, +0.3] \\" in latex
+    assert r"\begin{tabular}{lrr}" in latex and r"\midrule" in latex
+    with pytest.raises(ValueError, match="unknown format 'word'; choose from table, markdown, csv"):
+        formatted(small, "word")
+
+
+@pytest.mark.parametrize("width, n_parts", [(80, 1), (40, 2)])
+def test_a_table_fits_the_terminal(small, width, n_parts, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = formatted(small, "table")
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("mini_horse") == n_parts, "columns that do not fit come below"
+    for words in ("51.55 ± 0.17", "+0.10 [-0.1, +0.3]", "k = 1 minus mean"):
+        assert words in text, "nothing is cut or wrapped"
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(
         FileNotFoundError,
@@ -208,11 +257,10 @@ def test_evidence_of_all_images_and_seeds(tmp_path):
     ):
         (tmp_path / "mini_cat" / name).write_text(text)
     for recipe, seeds in (("published", 5), ("tuned", 3)):
-        assert evidence_table(tmp_path, recipe).splitlines()[2:] == [
-            f"| mini_cat | {seeds} | 500 | "
-            + " | ".join(["-0.13 [-0.30, +0.05] not resolved"] * len(COMPARISONS))
-            + " |"
-        ]
+        table = evidence_table(tmp_path, recipe)
+        said = ["-0.13 [-0.30, +0.05] not resolved"] * len(COMPARISONS)
+        assert list(table.index) == ["mini_cat"]
+        assert table.loc["mini_cat"].tolist() == [seeds, 500, *said]
 
 
 def test_recipes_are_compared_by_common_seeds(folder, one_run):
@@ -220,7 +268,7 @@ def test_recipes_are_compared_by_common_seeds(folder, one_run):
     for seed, less in ((1, 1), (2, 0)):  # seed 1 is what both have
         one_run("mini_horse", seed, "tuned", less)
     tuned = results_table(folder, "tuned")
-    assert "mini_horse" in tuned and "mini_cat" not in tuned
+    assert list(tuned.index) == ["mini_horse"]
     gains = recipe_gains(folder)
     old, new = miou(86), miou(89)
     assert gains[["dataset", "seeds", "images", "verdict"]].values.tolist() == [
@@ -229,11 +277,9 @@ def test_recipes_are_compared_by_common_seeds(folder, one_run):
     assert gains[["published", "tuned", "difference"]].iloc[0].tolist() == pytest.approx(
         [old, new, new - old]
     )
-    assert (
-        training_table(folder)
-        .splitlines()[2]
-        .startswith(f"| mini_horse | 1 | 3 | {old:.2f} | {new:.2f} | {new - old:+.2f} [")
-    )
+    row = row_of(training_table(folder))
+    assert list(row.values())[:4] == ["1", "3", f"{old:.2f}", f"{new:.2f}"]
+    assert row["tuned minus published"].startswith(f"{new - old:+.2f} [")
 
 
 def test_recipes_are_compared_on_all_images_of_the_evidence_if_both_have_it(folder, one_run):
@@ -247,3 +293,11 @@ def test_recipes_are_compared_on_all_images_of_the_evidence_if_both_have_it(fold
     (folder / "mini_horse" / "evidence_tuned.npz").unlink()
     gain = recipe_gains(folder).iloc[0]
     assert gain.images == 3 and gain.difference < 0
+
+
+def test_classes_from_the_easiest_to_the_hardest():
+    found = evidence.class_table(some_scores([50, 60, 60, 70, 70]))
+    assert list(found.index) == ["sea", "sky"] and list(found.share) == [50, 50]
+    assert found.loc["sky", "majority"] == pytest.approx(100 * 50 / 110)
+    assert found.loc["sea", "entropy_weighted"] == pytest.approx(100 * 90 / 130)
+    assert found.loc["sky", "difference"] == pytest.approx(100 * 20 / 110)

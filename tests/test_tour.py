@@ -34,11 +34,12 @@ def test_recipes_are_compared_with_the_tuned_one(tmp_path):
         "n_images": 2,
         "n_members": 2,
         "epochs": 1,
-        "results": str(tmp_path),
+        "results": str(tmp_path / "results"),
     }
     execute(NOTEBOOKS / "08_training_recipes.ipynb", tmp_path / "recipes.ipynb", few)
     assert "Warning" not in (tmp_path / "recipes.ipynb").read_text()
-    table = pd.read_csv(tmp_path / "recipes.csv").set_index("recipe")
+    assert not (tmp_path / "results").exists(), "results/ is written by `diffseg` alone"
+    table = pd.read_csv(tmp_path / "data" / "exploring" / "recipes.csv").set_index("recipe")
     assert len(table) == 16 and (table.images == 2).all() and (table.seconds > 0).all()
     assert table.difference.to_numpy() == pytest.approx(
         table.majority - table.majority["tuned"], abs=0.01

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..metrics import PROTOCOLS, mean_iou
+from ..metrics import PROTOCOLS, iou, mean_iou
 from ..voting import Rule, entropy_weighted, majority, mean
 from . import calibration
 from .observers import ENTROPY_BINS, SHOWN, WIDTHS, labelled
@@ -114,6 +114,22 @@ def comparisons_by_images(scores, new, old, sizes):
         confusions = part.confusions(new), part.confusions(old)
         rows.append(_comparison(*confusions, scores.ignore_label))
     return pd.DataFrame(rows)
+
+
+def class_table(scores, new="entropy_weighted", old="majority"):
+    """Frame, a row per scored class, easiest first: share of the pixels, IoU of both votes, gain.
+
+    All in percent or points, means over seeds; columns: share, <old>, <new>, difference.
+    """
+    counts = {rule: scores.confusions(rule).sum(1) for rule in (old, new)}  # (S, C + 1, C) each
+    scored = {rule: 100 * iou(c, scores.ignore_label).mean(0) for rule, c in counts.items()}  # (C,)
+    pixels = counts[old][0, :-1].sum(1)  # (C,) of each true class
+    frame = pd.DataFrame(
+        {"share": 100 * pixels / pixels.sum(), old: scored[old], new: scored[new]},
+        index=pd.Index(scores.attrs["classes"], name="class"),
+    )
+    frame["difference"] = frame[new] - frame[old]
+    return frame.dropna().sort_values(old, ascending=False)
 
 
 # ---- probabilities ------------------------------------------------------------------------------

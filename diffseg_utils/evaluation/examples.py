@@ -15,7 +15,8 @@ def examples(run, scores, samples, maps, probs_of, k=1.0):
 
     Three test images, chosen by the gain of the entropy-weighted vote over the majority: names,
     difference (points of their own mIoU), image, truth, majority, entropy_weighted, disagreement.
-    The median one is the image of Fig. 1: noised, map_<step>_<block>, members, entropy, weights.
+    The median one is the image of Fig. 1: noised, map_<step>_<block>, members, entropy, weights,
+    k.
     scores: with the observer label_maps; samples, maps: of the test split; probs_of(i): the probs
     [N, C, H, W] of test image i.
     """
@@ -34,7 +35,7 @@ def examples(run, scores, samples, maps, probs_of, k=1.0):
     found["disagreement"] = [disagreement(q).half().numpy() for q in probs]
     median = int(three[1])
     pieces = _noised_and_maps(run, samples[median].image, maps[median])
-    return found | pieces | _members(probs[1], k)
+    return found | pieces | _members(probs[1], k) | {"k": np.array(k)}
 
 
 def _noised_and_maps(run, image, maps):

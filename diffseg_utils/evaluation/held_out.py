@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..backbone import shared_noise
+from ..backbone import Backbone, shared_noise
 from ..data import Sample, batches, labels_of, samples
-from ..features import FeatureMaps, extract
+from ..features import extract
 from ..metrics import confusion, mean_iou
 from ..training import train
 from ..voting import RULES, vote
@@ -24,16 +24,19 @@ from .significance import paired_bootstrap
 # ---- how useful is a denoiser? ------------------------------------------------------------------
 
 
-def folds(backbone, preset, root="data", n_folds=5):
+def folds(source, preset, root="data", n_folds=5):
     """The folds of a dataset, a list.
+
+    source: what describes pixels: a Backbone, or a function from images uint8 [S, S, 3] to
+    FeatureMaps.
 
     A painted dataset has one fold: its training and its validation split. Of image files only the
     training images are used, in n_folds folds: in fold k the images k, k + n_folds, ... are
     scored, and classifiers learn from the others.
     """
-    maps, labels = _maps(backbone, preset, "train", root), labels_of(preset, "train", root)
+    maps, labels = _maps(source, preset, "train", root), labels_of(preset, "train", root)
     if preset.painted:
-        others = _maps(backbone, preset, "validation", root)
+        others = _maps(source, preset, "validation", root)
         return [(maps, labels, others, labels_of(preset, "validation", root))]
     truths = _truths(preset, root)
     fold = torch.arange(len(labels)) % n_folds  # (B,)
@@ -59,6 +62,7 @@ def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
             n_members,
             "tuned",
             seed,
+            epochs=preset.epochs,
             device=device,
         )
         for i, truth in enumerate(truths):
@@ -127,12 +131,14 @@ def standard_error(confusions, ignore_label, resamples=2000):
     return float(100 * mean_iou(np.tensordot(drawn, confusions, 1), ignore_label).std())
 
 
-def _maps(backbone, preset, split, root):
+def _maps(source, preset, split, root):
     """FeatureMaps of a split in float16, with the published noise."""
-    size = backbone.image_size
     images = (sample.image for sample in samples(preset, split, root))
-    noise = shared_noise(size, 0, backbone.device)
-    return extract(backbone, batches(images, size), noise, dtype=torch.float16)
+    if not isinstance(source, Backbone):
+        return source(images)
+    size = source.image_size
+    noise = shared_noise(size, 0, source.device)
+    return extract(source, batches(images, size), noise, dtype=torch.float16)
 
 
 def _truths(preset, root):
@@ -153,7 +159,7 @@ def held_out_predictions(run, ensemble, report=None):
     if preset.counts["validation"]:
         yield from predictions({run.seed: ensemble}, run.stream("validation", report=report))
         return
-    maps = FeatureMaps.load(run.path("features") / "train")
+    maps = run.maps("train")
     labels = labels_of(preset, "train", run.data_root)
     names = [sample.name for sample in samples(preset, "train", run.data_root)]
     n_learn = len(labels) - max(1, len(labels) // 5)

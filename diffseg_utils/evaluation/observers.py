@@ -66,6 +66,19 @@ def diversity(name, probs, votes, truth, preset):
     }
 
 
+def disputes(name, probs, votes, truth, preset):
+    """How unsure the members are of an image, and how much the entropy-weighted vote changes.
+
+    disagreement: mean over its pixels, in nats; changed: pixels that differ from the majority.
+    """
+    disagreement = float(voting.disagreement(probs).mean())
+    changed = votes["entropy_weighted"].labels != votes["majority"].labels
+    return {
+        "disagreement": labelled([disagreement], image=None),
+        "changed": labelled([int(changed.sum())], image=None),
+    }
+
+
 def agreement(name, probs, votes, truth, preset):
     """Pixels (fact, class) that are scored, in dispute, right by majority, right by any member."""
     choices = probs.max(1).indices.numpy()  # (N, H, W)

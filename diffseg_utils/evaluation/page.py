@@ -73,7 +73,7 @@ def findings(folder):
 
 
 def effects_table(folder):
-    """Markdown of what 10 measured: range over datasets, cost; FileNotFoundError if nothing."""
+    """Frame of text of what 10 measured: range over datasets, cost; FileNotFoundError if nothing."""
     files = sorted(Path(folder).glob("*/what_helps.csv"))
     if not files:
         raise FileNotFoundError(f"{folder}: no what_helps.csv here; `diffseg evidence` makes it")
@@ -84,7 +84,7 @@ def effects_table(folder):
     rows["cost (baseline = 1)"] = [
         str(effects[effects.change == change].cost.iloc[0]) for change in order
     ]
-    return tables.markdown(rows)
+    return rows
 
 
 def _most(table):
@@ -102,7 +102,7 @@ def _range(rows):
 
 def _section(title, table, *arguments):
     try:
-        return [title, table(*arguments)]
+        return [title, tables.markdown(table(*arguments))]
     except FileNotFoundError:
         return []
 

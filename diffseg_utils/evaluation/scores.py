@@ -462,8 +462,8 @@ def load_results(root):
     """{(name, recipe): Result} of all runs below a folder that have ended.
 
     A run has ended when its run.json is there, which is written last. Runs of older versions, which
-    left no scores.npz, are passed over. ValueError if seeds were made with different weights, or
-    scored other images: they are not pooled.
+    left no scores.npz, are passed over. ValueError if seeds were made with different weights or k,
+    or scored other images: they are not pooled.
     """
     groups = {}
     for path in sorted(Path(root).glob("*/seed*/run.json")):
@@ -477,6 +477,7 @@ def load_results(root):
         scores = []
         for path, _ in found:
             scores.append(load_scores(path.with_name("scores.npz")))
+        _check_k(scores, [path.parent for path, _ in found])
         results[name, recipe] = Result(
             name,
             recipe,
@@ -503,6 +504,17 @@ def _check_weights(runs):
         raise ValueError(
             f"{one} and {other.name} were made with different weights of the denoiser "
             "(checkpoint_sha256 in run.json) and cannot be pooled; run one of them again"
+        )
+
+
+def _check_k(scores, folders):
+    """ValueError if the entropy-weighted votes of seeds, each of a folder, have not all one k."""
+    ks = {one.label("entropy_weighted"): folder for one, folder in zip(scores, folders)}
+    if len(ks) > 1:
+        (one_label, one), (other_label, other) = list(ks.items())[:2]
+        raise ValueError(
+            f"{one} is {one_label}, and {other.name} is {other_label}: runs of different k cannot "
+            "be pooled; run one of them again"
         )
 
 

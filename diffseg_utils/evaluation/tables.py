@@ -4,6 +4,7 @@ Rules and their labels come from the scores: every rule of voting.RULES that was
 column or row. mIoU is in percent, differences are in points.
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +86,9 @@ def interval(gain):
 
 def markdown(frame, n_left=1):
     """A Markdown table of a frame of text; the first n_left columns are aligned to the left."""
-    names = [frame.index.name or "", *frame.columns]
-    n_right = len(names) - n_left
-    lines = [f"| {' | '.join(map(str, names))} |", "|---" * n_left + "|---:" * n_right + "|"]
-    for name, row in frame.iterrows():
-        lines.append(f"| {' | '.join([str(name), *map(str, row)])} |")
-    return "\n".join(lines)
+    n_right = 1 + len(frame.columns) - n_left
+    align = ["left"] * n_left + ["right"] * n_right
+    return frame.to_markdown(colalign=align, disable_numparse=True)
 
 
 def image_gains(scores, seed=None, new="entropy_weighted", old="majority", split="test"):
@@ -104,7 +102,7 @@ def image_gains(scores, seed=None, new="entropy_weighted", old="majority", split
 
 
 def results_table(folder, recipe="published"):
-    """Markdown: mIoU (%, published protocol, mean over seeds), and differences with 95 % intervals.
+    """Frame of text: mIoU (%, published protocol, mean over seeds), differences with 95 % intervals.
 
     The intervals are over images and seeds. FileNotFoundError if there are no results of this
     recipe.
@@ -117,8 +115,24 @@ def results_table(folder, recipe="published"):
             f"`diffseg run --recipe {recipe}` makes them"
         )
     labels = rule_labels(shown)
-    rows = pd.DataFrame({result.name: _row(result.scores, labels) for result in shown}).T
-    return markdown(rows.rename_axis("dataset"))
+    k = k_in_words(shown)
+    rows = pd.DataFrame({result.name: _row(result.scores, labels, k) for result in shown}).T
+    return rows.rename_axis("dataset")
+
+
+def k_in_words(results):
+    """'k = 1': the k of the entropy-weighted vote in all results; ValueError if it is not one."""
+    ks = {}
+    for result in results:
+        ks.setdefault(result.scores.label("entropy_weighted"), result.title)
+    if len(ks) > 1:
+        (one_label, one), (other_label, other) = list(ks.items())[:2]
+        raise ValueError(
+            f"{one} is {one_label}, and {other} is {other_label}: a table has one k; run one of "
+            "them again, or into another folder with --results"
+        )
+    label = next(iter(ks), "entropy-weighted, k = 1")
+    return label.removeprefix("entropy-weighted, ")
 
 
 def rule_labels(results):
@@ -130,7 +144,7 @@ def rule_labels(results):
     return {rule: label for rule, label in labels.items() if rule not in left_out}
 
 
-def _row(scores, labels):
+def _row(scores, labels, k):
     """{title: text} of a run in results_table."""
     miou = scores.miou()
     row = {"seeds": len(scores.seeds), "test images": len(scores.images())}
@@ -141,7 +155,7 @@ def _row(scores, labels):
     if "k chosen" in scores.rules:
         row[title] = f"{_spread(miou.sel(rule='k chosen').values)} (k = {chosen_ks(scores)})"
     for old in ("majority", "mean"):
-        row[f"k = 1 minus {old}"] = interval(compare(scores, "entropy_weighted", old))
+        row[f"{k} minus {old}"] = interval(compare(scores, "entropy_weighted", old))
     return row
 
 
@@ -159,7 +173,7 @@ def _spread(values):
 
 
 def evidence_table(folder, recipe="published"):
-    """Markdown of what 09 found: mIoU differences over all images and seeds, with verdicts.
+    """Frame of text of what 09 found: mIoU differences over all images and seeds, with verdicts.
 
     FileNotFoundError if 09_evidence has not been run with this recipe.
     """
@@ -170,7 +184,7 @@ def evidence_table(folder, recipe="published"):
             f"`diffseg evidence --recipe {recipe}` makes it"
         )
     rows = pd.DataFrame({path.parent.name: _evidence_row(path) for path in paths}).T
-    return markdown(rows.rename_axis("dataset"), n_left=3)
+    return rows.rename_axis("dataset")
 
 
 def _evidence_row(path):
@@ -189,7 +203,7 @@ def _evidence(recipe):
 
 
 def training_table(folder):
-    """Markdown of recipe_gains; FileNotFoundError if no dataset was run with both recipes."""
+    """Frame of text of recipe_gains; FileNotFoundError if no dataset was run with both recipes."""
     gains = recipe_gains(folder)
     if gains.empty:
         raise FileNotFoundError(
@@ -202,7 +216,7 @@ def training_table(folder):
         rows[recipe] = [f"{miou:.2f}" for miou in gains[recipe]]
     said = [f"{interval(row)} {row['verdict']}" for _, row in gains.iterrows()]
     rows["tuned minus published"] = said
-    return markdown(rows)
+    return rows
 
 
 def recipe_gains(folder):
@@ -247,6 +261,39 @@ def recipe_gains(folder):
     return pd.DataFrame(rows)
 
 
+def all_scores(results):
+    """Tidy frame of every mIoU in percent: a row per run, split, rule and protocol.
+
+    k: of the entropy-weighted vote, and of the one chosen on validation; nan for other rules.
+    """
+    parts = []
+    for result in results.values():
+        scores = result.scores
+        splits = dict.fromkeys(scores.counts.split.values.tolist())
+        for split, protocol in product(splits, PROTOCOLS):
+            part = scores.miou(split, protocol).to_series().rename("miou").reset_index()
+            dataset, _, backbone = result.name.partition("@")
+            part["dataset"] = dataset
+            part["backbone"] = backbone or result.preset.backbone
+            part["recipe"] = result.recipe
+            part["split"] = split
+            part["images"] = len(scores.images(split))
+            part["k"] = [_k_of(scores, *pair) for pair in zip(part.seed, part.rule)]
+            part["protocol"] = protocol
+            parts.append(part)
+    columns = ["split", "dataset", "backbone", "recipe", "seed", "images", "rule", "k", "protocol"]
+    return pd.concat(parts).dropna(subset="miou")[[*columns, "miou"]]
+
+
+def _k_of(scores, seed, rule):
+    """The k of a rule, nan if it has none."""
+    if rule == "k chosen":
+        return scores.attrs["chosen"][seed]["k"]
+    if rule == "entropy_weighted":
+        return float(scores.label(rule).rpartition("k = ")[2])
+    return np.nan
+
+
 def training_seconds(folder, seed=0):
     """Frame, a row per run: the seconds that 02_classifier_training took with each recipe."""
     rows = []
@@ -281,13 +328,14 @@ def table_1(results, protocol="published"):
     blocks |= {result.name: block_of(result) for result in results.values()}
     names = sorted(blocks, key=lambda name: BLOCKS.index(blocks[name]))  # stable
     labels = rule_labels(results.values()) | {"k chosen": "k chosen"}
+    k = k_in_words(results.values())
     rows = []
     for name in names:
         row = {"block": blocks[name], "run": name}
         result = results.get((name, "published"))
         miou = _mean_miou(result, protocol)
         row |= {label: miou.get(rule, np.nan) for rule, label in labels.items()}
-        row["k = 1 minus majority"] = _minus(miou, "entropy_weighted", "majority")
+        row[f"{k} minus majority"] = _minus(miou, "entropy_weighted", "majority")
         row["k chosen minus majority"] = _minus(miou, "k chosen", "majority")
         row["chosen k"] = chosen_ks(result.scores) if result else ""
         row["seeds"] = len(result.scores.seeds) if result else 0
@@ -312,12 +360,13 @@ def _minus(miou, new, old):
 def difference_table(results, new="entropy_weighted", olds=("majority", "mean")):
     """Frame (dataset, recipe, block, comparison, difference, low, high, verdict, seeds, images)."""
     order = sorted(results.values(), key=lambda r: (BLOCKS.index(block_of(r)), r.recipe))
+    k = k_in_words(order)
     rows = []
     for result in order:
         for old in olds:
             gain = compare(result.scores, new, old)
             row = {"dataset": result.title, "recipe": result.recipe, "block": block_of(result)}
-            row["comparison"] = f"k = 1 minus {old}"
+            row["comparison"] = f"{k} minus {old}"
             row |= gain
             rows.append(row | {"seeds": gain["n_seeds"], "images": gain["n_images"]})
     return pd.DataFrame(rows)
@@ -360,21 +409,21 @@ def of_seed(results, seed, recipe="published"):
 
 
 def costs_table(folder):
-    """Markdown of `folder`/costs.csv; FileNotFoundError if 06_costs has not been run."""
+    """Frame of text of `folder`/costs.csv; FileNotFoundError if 06_costs has not been run."""
     path = Path(folder) / "costs.csv"
     if not path.exists():
         raise FileNotFoundError(f"{path}: nothing was measured here; run notebooks/06_costs.ipynb")
-    return costs_markdown(pd.read_csv(path))
+    return costs_in_words(pd.read_csv(path))
 
 
-def costs_markdown(costs):
-    """A frame (cost, unit, published, ours, ratio, goal) as Markdown, blank where not measured."""
+def costs_in_words(costs):
+    """Frame of text of a frame (cost, unit, published, ours, ratio, goal); blank where not measured."""
     rows = pd.DataFrame(index=pd.Index(costs.cost, name="what"))
     for column in ("published", "ours"):
         rows[column] = [_number(x, unit) for x, unit in zip(costs[column], costs.unit)]
     rows["published / ours"] = [_number(x) for x in costs.ratio]
     rows["goal"] = [_number(x) for x in costs.goal]
-    return markdown(rows)
+    return rows
 
 
 def _number(value, unit=""):

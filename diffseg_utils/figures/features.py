@@ -1,6 +1,7 @@
 """What goes in and what the denoiser sees: labelled images, noise, and the feature maps."""
 
 import numpy as np
+import seaborn as sns
 
 from .layout import class_legend, draw_map_scores, gallery, largest
 from .style import ACCENT, GREY, INK, PALE, colour_labels, empty_figure, headline, new_figure
@@ -189,21 +190,37 @@ def _mebibytes(value):
     return f"{value:,.0f} MiB" if value >= 100 else f"{value:.1f} MiB"
 
 
-def fig_feature_sources(scores, dataset=""):
-    """mIoU of the same classifiers on several kinds of features.
+def fig_feature_sources(scores, denoiser=""):
+    """mIoU of the same classifiers on several descriptions of a pixel, three bars per dataset.
 
-    scores: Series in percent, {source: mIoU}, the denoiser first.
+    scores: frame (dataset, description, miou in percent), the denoiser first.
     """
     if scores.empty:
         return empty_figure("No features to compare.")
+    datasets, descriptions = scores.dataset.unique(), scores.description.unique()
+    height = 0.26 * len(datasets) * (len(descriptions) + 0.8) + 1
     figure, [[ax]] = new_figure(
-        6.4, 0.5 * len(scores) + 0.9, headline(dataset, "the same classifiers on other features")
+        7.5, height, headline(denoiser, "the same classifiers on other descriptions")
     )
-    bars = ax.barh(scores.index, scores, 0.62, color=[ACCENT] + [PALE] * (len(scores) - 1))
-    ax.bar_label(bars, fmt="%.1f", padding=5)
-    end = largest(scores) * 1.12
-    ax.set(xlim=(0, end), xlabel="mIoU of the majority of three classifiers, %")
-    ax.invert_yaxis()
+    colours = dict(zip(descriptions, [ACCENT, GREY, PALE], strict=False))
+    sns.barplot(
+        scores,
+        y="dataset",
+        x="miou",
+        hue="description",
+        order=datasets,
+        hue_order=descriptions,
+        palette=colours,
+        saturation=1,
+        ax=ax,
+    )
+    for bars in ax.containers:
+        ax.bar_label(bars, fmt="%.1f", padding=4, fontsize=9)
+    ax.set(xlim=(0, largest(scores.miou) * 1.12), xlabel="mIoU of the majority of ten (%)")
+    ax.set_ylabel("")
     ax.tick_params(axis="y", length=0)
-    values = ", ".join(f"{name} {value:.1f} %" for name, value in scores.items())
-    return figure.describe(f"Bars: mIoU on several kinds of features: {values}.", dataset)
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.6 / height), ncols=3, frameon=False)
+    values = ", ".join(
+        f"{x.description} {x.miou:.1f} % on {x.dataset}" for x in scores.itertuples()
+    )
+    return figure.describe(f"Bars: mIoU on several descriptions of a pixel: {values}.", denoiser)

@@ -171,7 +171,9 @@ def _draw_members(sheet, example, preset):
         for column, i in enumerate(columns):
             gap = 0.06 if column == 3 else 0  # members between the third and the last are left out
             _draw_picture(sheet, 7.9 + 0.97 * column + gap, y, 0.94, pictures[i], **how)
-    equations = r"$w_i \propto e^{-k\,H(i)}$ (3)      $p = \sum_i w_i\,q_i$ (2),   here $k = 1$"
+    k = float(example.get("k", 1))  # files of older runs do not say it
+    equations = r"$w_i \propto e^{-k\,H(i)}$ (3)      $p = \sum_i w_i\,q_i$ (2),   here "
+    equations += f"$k = {k:g}$"
     sheet.text(7.9, 0.62, equations, fontsize=11.5)
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 import shutil
 import tarfile
 import zipfile
@@ -110,22 +109,22 @@ def unpack(archive, inside, folder):
 
     ValueError for an archive that cannot be read or has no such folder.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+
+    def below_inside(member, path):
+        """The member, checked, with its name counted from `inside`."""
+        name = member.name.removeprefix("./").removeprefix(f"{inside}/")
+        return tarfile.data_filter(member.replace(name=name), path)
+
     try:
-        with tarfile.open(archive) as tar:
-            members = [m for m in tar if m.name.removeprefix("./").startswith(inside + "/")]
-            tar.extractall(partial, members, filter="data")
+        with atomic(folder) as partial, tarfile.open(archive) as tar:
+            members = [m for m in tar if m.name.removeprefix("./").startswith(f"{inside}/")]
+            if not members:
+                raise ValueError(f"{archive}: holds no folder {inside}")
+            tar.extractall(partial, members, filter=below_inside)
     except BAD_ARCHIVE as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise ValueError(
             f"{archive}: not a readable archive ({error}); delete it and fetch again"
         ) from None
-    if not members:
-        raise ValueError(f"{archive}: holds no folder {inside}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(partial / inside, folder)
-    shutil.rmtree(partial)
 
 
 # ---- checks -------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ def apply(run, folder, votes=None, stored=lambda: False, echo=print):
         if _is_there(run, split):
             # Reads and checks every image before the work starts.
             counts[split] = sum(1 for _ in samples(preset, split, run.data_root))
-    use_stored = stored()
-    noise = _stored_noise(run) if use_stored else _fresh_noise(run)
+    maps_of_run = run.path("features") if stored() else False
+    noise = _stored_noise(run) if maps_of_run else _fresh_noise(run)
     fitting = " or ".join(fitting_presets(ensemble)) or run.name
     echo(
         f"{ensemble.n_members} classifiers for {fitting}, "
@@ -48,7 +48,7 @@ def apply(run, folder, votes=None, stored=lambda: False, echo=print):
     ensemble = ensemble.to(run.torch_device)
 
     def predicted(split):
-        maps = run.stream(split, stored=use_stored, as_published=True, report=progress(split))
+        maps = run.stream(split, stored=maps_of_run, as_published=True, report=progress(split))
         return predictions({0: ensemble}, maps)
 
     rules = RULES | {"entropy_weighted": PLAIN}

@@ -3,6 +3,6 @@ takes (preflight).
 """
 
 from .progress import progress, track
-from .run import Run, pick_device, project
+from .run import Run, output_root, pick_device, project, to_add_to
 
-__all__ = ["Run", "pick_device", "progress", "project", "track"]
+__all__ = ["Run", "output_root", "pick_device", "progress", "project", "to_add_to", "track"]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import psutil
 
-from .records import backbone_of, read_record
+from ..files import read_json
+from .records import backbone_of, decisive_parameters, read_record
 from .run import pick_device
+from .stages import VOTING
 
 GB = 1e9
 WIDENED_BELOW = 2**30  # bytes: smaller feature maps are widened to float32 for a training
@@ -32,6 +34,25 @@ def cores():
     """Processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def check_k(jobs):
+    """ValueError if a vote among the jobs would lie beside runs of another k.
+
+    The tables of one folder of results are about one k.
+    """
+    votes = [job for job in jobs if job.stage.notebook == VOTING]
+    made_anew = {job.run.path("manifest") for job in votes}
+    for job in votes:
+        k = decisive_parameters(job)["k"]
+        root = job.run.results_root
+        for path in sorted(root.glob("*/seed*/run.json")):
+            other = read_json(path)["parameters"].get("k", 1.0)
+            if path not in made_anew and other != k:
+                raise ValueError(
+                    f"{path.parent} was made with k = {other:g}, and k = {k:g} is asked for; a "
+                    f"folder of results has one k: choose another one, as --results k{k:g}/results"
+                )
 
 
 def check(run, here=True, echo=print):

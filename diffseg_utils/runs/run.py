@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ..files import write_json
+from ..files import atomic, write_json
 from ..presets import DATASETS, RECIPES, choose
 
 PACKAGE = Path(__file__).parents[1]
@@ -31,11 +31,44 @@ PATHS = {
     "evidence table": "{results}/{name}/evidence{variant}.csv",
     "effects": "{results}/{name}/what_helps.csv",
     "page": "{results}/README.md",
+    "all scores": "{results}/scores.csv",
     "table 1": "{results}/table1.csv",
     "table 1, masked": "{results}/table1_masked.csv",
     "recipes": "{results}/recipes.csv",
     "costs": "{results}/costs.csv",
 }
+
+
+def exploring():
+    """Whether a person runs this notebook, in JupyterLab or by papermill, and not `diffseg`.
+
+    `diffseg` sets DIFFSEG_UNFINISHED for the notebooks that it starts. They alone write to results/
+    and data/runs; what a person runs is written to data/exploring.
+    """
+    return "DIFFSEG_UNFINISHED" not in os.environ
+
+
+def exploring_root(results="results"):
+    """data/exploring beside the folder of results: a place for what a person tries."""
+    return _from_project(results).parent / "data" / "exploring"
+
+
+def output_root(results="results"):
+    """The folder to which a notebook writes its small files: results/, or data/exploring."""
+    return exploring_root(results) if exploring() else _from_project(results)
+
+
+def to_add_to(name, results="results"):
+    """A file or folder of results/ to which a notebook adds what is missing.
+
+    By hand that is a copy in data/exploring, which is made once.
+    """
+    kept, own = _from_project(results) / name, output_root(results) / name
+    if kept != own and kept.exists() and not own.exists():
+        with atomic(own) as partial:
+            copy = shutil.copytree if kept.is_dir() else shutil.copy
+            copy(kept, partial)
+    return own
 
 
 def project():
@@ -55,8 +88,9 @@ class Run:
     """One dataset, backbone, seed and recipe, and where its files lie.
 
     Small results go to results/<name>/<setting>/, big files to data/runs/<name>/<setting>/ beside
-    results/; `data` holds downloads. Relative paths count from the project. ValueError for an
-    unknown dataset, recipe or device.
+    results/; `data` holds downloads. Relative paths count from the project. A notebook that a
+    person runs writes to data/exploring, and reads from there what it finds there (`exploring`).
+    ValueError for an unknown dataset, recipe or device.
     """
 
     dataset: str
@@ -120,18 +154,94 @@ class Run:
         """data/runs beside results/: big files, and the records of stages."""
         return self.results_root.parent / "data" / "runs"
 
+    # ---- files ------------------------------------------------------------------------------
+
     def path(self, what):
-        """Where a file or folder of this run lies; `what` is a name in PATHS."""
+        """Where `diffseg` keeps a file or folder of this run; `what` is a name in PATHS."""
+        return self._path(what, self.results_root, self.runs_root)
+
+    def target(self, what):
+        """Where a notebook writes it: `path`, or a place in data/exploring if a person runs it."""
+        if not exploring():
+            return self.path(what)
+        root = exploring_root(self.results)
+        return self._path(what, root, root)
+
+    def source(self, what):
+        """Where a notebook reads it: `target` if it is there, else `path`.
+
+        FileNotFoundError says which command makes it if it is at neither place.
+        """
+        for path in (self.target(what), self.path(what)):
+            if path.exists():
+                return path
+        raise FileNotFoundError(f"{path}: not made yet; `{self.command}` makes it")
+
+    def has(self, what):
+        """Whether there is a `source` of this file or folder."""
+        return self.target(what).exists() or self.path(what).exists()
+
+    def reading(self, *what):
+        """Where a notebook reads files, for a sentence: '`data/runs/mini_horse/features`'."""
+        return self._named([self.source(name) for name in what])
+
+    def writing(self, *what):
+        """Where a notebook writes files, for a sentence."""
+        return self._named([self.target(name) for name in what])
+
+    def _named(self, paths):
+        root = self.results_root.parent
+        return ", ".join(f"`{path.relative_to(root).as_posix()}`" for path in paths)
+
+    @property
+    def command(self):
+        """The command that makes this run."""
+        words = ["diffseg run", self.dataset]
+        usual = Run(self.dataset)
+        named = {"seed": "--seeds", "recipe": "--recipe", "backbone": "--backbone"}
+        named |= {"data": "--data", "results": "--results"}
+        for field, option in named.items():
+            if getattr(self, field) != getattr(usual, field):
+                words.append(f"{option} {getattr(self, field)}")
+        return " ".join(words)
+
+    def _path(self, what, results, data):
         pattern = choose("file", what, PATHS)
-        return Path(
-            pattern.format(
-                results=self.results_root,
-                data=self.runs_root,
-                name=self.name,
-                setting=self.setting,
-                variant=self.variant,
-            )
-        )
+        named = {"name": self.name, "setting": self.setting, "variant": self.variant}
+        return Path(pattern.format(results=results, data=data, **named))
+
+    # ---- what it holds ----------------------------------------------------------------------
+
+    def scores(self):
+        """The Scores of notebook 03; FileNotFoundError if it has not been run."""
+        from ..evaluation import load_scores
+
+        return load_scores(self.source("scores"))
+
+    def ensemble(self):
+        """The PixelEnsemble of notebook 02, on the device; FileNotFoundError if not trained."""
+        from ..classifiers import PixelEnsemble
+
+        return PixelEnsemble.load(self.source("ensemble")).to(self.torch_device)
+
+    def maps(self, split):
+        """The FeatureMaps of a split, from notebook 01; FileNotFoundError if not extracted."""
+        from ..features import FeatureMaps
+
+        self._check_split(split)
+        return FeatureMaps.load(self.source("features") / split)
+
+    def samples(self, split):
+        """The Samples of a split, images and labels, as a list."""
+        from ..data import samples
+
+        self._check_split(split)
+        return list(samples(self.preset, split, self.data_root))
+
+    def _check_split(self, split):
+        """ValueError for a split that this dataset does not have."""
+        there = {name: count for name, count in self.preset.counts.items() if count}
+        choose("split", split, there)
 
     def stream(
         self,
@@ -148,19 +258,21 @@ class Run:
 
         n_images: None takes the preset's number. The maps are the stored ones of this run where
         these are wanted (`stored`), there, and of just these images: the shared noise, not
-        mirrored. Else they come from the U-Net and are not kept: as notebook 01 stores them (four
-        images at a time, maps in float16), or `as_published` (one at a time, a U-Net in float16 on
-        CUDA, its maps as they come). report: called with (images done, all images).
+        mirrored; a Path as `stored` is the folder of other ones. Else they come from the U-Net and
+        are not kept: as notebook 01 stores them (four images at a time, maps in float16), or
+        `as_published` (one at a time, a U-Net in float16 on CUDA, its maps as they come). report:
+        called with (images done, all images).
         """
         from ..data import samples
         from ..features import FeatureMaps
 
         preset = self.preset if n_images is None else self.preset.resized(**{split: n_images})
         total = preset.counts[split]
-        folder = self.path("features") / split
+        if stored is True and self.has("features"):
+            stored = self.source("features")
         same = total == self.preset.counts[split] and noise_seed == 0 and not mirrored
-        if stored and same and folder.exists():
-            maps = FeatureMaps.load(folder)
+        if isinstance(stored, Path) and same and (stored / split).exists():
+            maps = FeatureMaps.load(stored / split)
             found = ((s, maps, i) for i, s in enumerate(samples(preset, split, self.data_root)))
         else:
             images = samples(preset, split, self.data_root)
@@ -199,12 +311,9 @@ class Run:
         `diffseg` names it by the fingerprint of the stage: nothing goes on from work of another
         code or parameter.
         """
-        given = os.environ.get("DIFFSEG_UNFINISHED")
-        return (
-            Path(given)
-            if given
-            else self.runs_root / self.name / f".{self.setting}.{stage}.by-hand"
-        )
+        if exploring():
+            return exploring_root(self.results) / self.name / f".{self.setting}.{stage}"
+        return Path(os.environ["DIFFSEG_UNFINISHED"])
 
     def note(self, stage, **facts):
         """Called by a notebook at its end: facts (device, noise, checksums) that belong into
@@ -215,21 +324,21 @@ class Run:
         peak = peak_mib()
         known = None if peak != peak else peak  # nan where the system does not say
         facts |= {"processor": processor(), "threads": threads(), "peak_mib": known}
-        if "DIFFSEG_UNFINISHED" in os.environ:
-            write_json(self.unfinished(stage) / "facts.json", facts)
-        else:
+        if exploring():
             shutil.rmtree(self.unfinished(stage), ignore_errors=True)
+        else:
+            write_json(self.unfinished(stage) / "facts.json", facts)
 
     def figure(self, name):
         """Where a figure of this run is kept, without its ending.
 
-        In results/figures, or in data/figures if it may show photographs.
+        In results/figures, or in data/figures if it may show photographs; in data/exploring/figures
+        if a person runs the notebook.
         """
-        painted = self.results_root / "figures"
-        photographs = self.runs_root.parent / "figures"
-        return (painted if self.preset.painted else photographs) / (
-            f"{name}_{self.name}{self.variant}"
-        )
+        root = output_root(self.results)
+        if not exploring() and not self.preset.painted:
+            root = self.runs_root.parent
+        return root / "figures" / f"{name}_{self.name}{self.variant}"
 
 
 def pick_device(device="auto"):
