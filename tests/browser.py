@@ -30,6 +30,8 @@ CELLS = f"""() => {NOTEBOOK}.context.model.toJSON().cells
                     errors: cell.outputs.filter(o => o.output_type === 'error')
                                         .map(o => o.ename + ': ' + o.evalue)}}))"""
 GO_TO = f"i => {{ {NOTEBOOK}.content.activeCellIndex = i; }}"
+SCROLL_TO = f"i => {NOTEBOOK}.content.scrollToItem(i, 'start')"
+THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 N_CELLS = f"() => {NOTEBOOK}.content.widgets.length"
 TOO_WIDE = """() => [...document.querySelectorAll(
         '.jp-WindowedPanel-outer, .jp-OutputArea-output, .jp-RenderedHTMLCommon')]
@@ -70,9 +72,8 @@ def clone(page, tmp_path_factory):
     voting.write_text(
         voting.read_text().replace('dataset = \\"mini_horse', 'dataset = \\"mini_smoke')
     )
-    if (folder / ".gitattributes").exists():  # the filter that `make` sets up
-        filtered = ["make", "-s", "filter", f"PYTHON_OF_FILTER={sys.executable}"]
-        subprocess.run(filtered, cwd=folder, check=True)
+    filtered = ["make", "-s", "filter", f"PYTHON_OF_FILTER={sys.executable}"]
+    subprocess.run(filtered, cwd=folder, check=True)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
     subprocess.run([*git, "add", "--all"], cwd=folder, check=True)
     subprocess.run([*git, "commit", "-q", "-m", "after a run"], cwd=folder, check=True)
@@ -165,13 +166,13 @@ def look(page, name):
     """Go through the notebook cell by cell, with a picture for each window; nothing may be too
     wide, and no picture without a description.
     """
-    for old in PICTURES.glob(f"{name}_*.png"):
+    for old in PICTURES.glob(f"{name}_[0-9]*.png"):
         old.unlink()
     n_pictures = 0
     seen = None
     for i in range(page.evaluate(N_CELLS)):
         page.evaluate(GO_TO, i)
-        page.evaluate(f"i => {NOTEBOOK}.content.scrollToItem(i, 'start')", i)
+        page.evaluate(SCROLL_TO, i)
         page.wait_for_timeout(400)
         assert not page.evaluate(TOO_WIDE), (name, i)
         assert not page.evaluate(WITHOUT_ALT), (name, i)
@@ -182,53 +183,62 @@ def look(page, name):
             n_pictures += 1
 
 
-def status(folder):
-    done = subprocess.run(
-        ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True
-    )
-    return done.stdout
+def go_to(page, cell):
+    """Scroll to the cell of this id."""
+    ids = page.evaluate(f"() => {NOTEBOOK}.context.model.toJSON().cells.map(cell => cell.id)")
+    page.evaluate(GO_TO, ids.index(cell))
+    page.evaluate(SCROLL_TO, ids.index(cell))
+    page.wait_for_timeout(500)
 
 
-def saves_without_a_change(page, clone):
+def save(page, clone):
+    """Save the notebook; git sees no change."""
     page.keyboard.press("Control+s")
     page.wait_for_function(f"() => !{NOTEBOOK}.context.model.dirty")
-    if (clone / ".gitattributes").exists():
-        assert status(clone) == ""
+    status = ["git", "status", "--porcelain"]
+    done = subprocess.run(status, cwd=clone, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
 
 
 def test_tour(page, address, clone):
     run_all(page, address, "00_tour", 900)
     look(page, "00_tour")
-    ids = page.evaluate(f"() => {NOTEBOOK}.context.model.toJSON().cells.map(cell => cell.id)")
-    page.evaluate(GO_TO, ids.index("slider"))
-    page.evaluate(f"i => {NOTEBOOK}.content.scrollToItem(i, 'start')", ids.index("slider"))
-    handle = page.locator(".widget-slider .noUi-handle").first
-    handle.wait_for()
-    shown = page.locator(".jp-OutputArea-output img[alt*='mean: k = 1 repairs']").last
-    shown.wait_for()
-    handle.focus()
+    go_to(page, "slider")
+    page.locator(".jp-OutputArea-output img[alt*='mean: k = 1 repairs']").wait_for()
+    page.locator(".widget-slider .noUi-handle").focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     moved = page.locator(".jp-OutputArea-output img[alt*='mean: k = 3 repairs']")
     moved.wait_for(timeout=30_000)
     page.screenshot(path=PICTURES / "00_tour_slider.png")
-    page.evaluate(f"i => {NOTEBOOK}.content.scrollToItem(i, 'start')", ids.index("questions"))
-    page.wait_for_timeout(500)
-    page.locator("summary").nth(1).click()
+    go_to(page, "questions")
+    page.locator("summary", has_text="2. When").click()
     page.screenshot(path=PICTURES / "00_tour_answer.png")
-    saves_without_a_change(page, clone)
+    go_to(page, "solution-1")
+    page.locator("summary", has_text="Solution of exercise 1").click()
+    page.screenshot(path=PICTURES / "00_tour_solution.png")
+    save(page, clone)
 
 
 def test_voting(page, address, clone):
     run_all(page, address, "03_voting_analysis", 600)
     look(page, "03_voting_analysis")
-    saves_without_a_change(page, clone)
+    go_to(page, "explorer")
+    pictures = "() => [...document.querySelectorAll('.widget-html img')].map(x => x.src).join()"
+    page.wait_for_function(pictures)
+    before = page.evaluate(pictures)
+    page.locator(".widget-dropdown select").nth(1).select_option(index=1)
+    page.wait_for_function(f"before => ({pictures})() !== before", arg=before)
+    before = page.evaluate(pictures)
+    page.locator(".widget-slider .noUi-handle").first.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"before => ({pictures})() !== before", arg=before)
+    page.screenshot(path=PICTURES / "03_voting_analysis_explorer.png")
+    save(page, clone)
 
 
 def test_dark_theme(page, address):
-    theme = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
-    page.goto(f"{address}/00_tour.ipynb?reset")
-    page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell.currentWidget")
-    page.evaluate(theme, "JupyterLab Dark")
+    page.evaluate(THEME, "JupyterLab Dark")
     run_all(page, address, "00_tour", 900)
-    look(page, "dark")
+    look(page, "00_tour_dark")

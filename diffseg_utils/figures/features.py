@@ -200,7 +200,7 @@ def fig_feature_sources(scores, denoiser=""):
     datasets, descriptions = scores.dataset.unique(), scores.description.unique()
     height = 0.26 * len(datasets) * (len(descriptions) + 0.8) + 1
     figure, [[ax]] = new_figure(
-        7.5, height, headline(denoiser, "the same classifiers on other descriptions of a pixel")
+        7.5, height, headline(denoiser, "the same classifiers on other descriptions")
     )
     colours = dict(zip(descriptions, [ACCENT, GREY, PALE], strict=False))
     sns.barplot(
