@@ -167,7 +167,7 @@ class PixelEnsemble(nn.Module):
             weight = weight.permute(1, 0, 2).reshape(-1, n * h1)  # (D of the group, N * h1)
             part = torch.addmm(bias, cells.flatten(0, 1), weight)
             part = part.view(-1, w, n * h1)  # (native rows, w, N * h1)
-            if h == size:
+            if h == size:  # nothing to interpolate; the last row may be an unused neighbour
                 part = part[: b - a]
             else:
                 part = (rows.to(device) @ part.flatten(1)).view(b - a, w, n * h1)

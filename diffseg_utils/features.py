@@ -260,12 +260,13 @@ def _corners(image, y, x, size, h, w):
 def _interpolate(values, cells, weights):
     """[P, c] float32: weighted sums of rows `cells` [P, 4] of `values` [n, c].
 
-    A row of float16 is converted to float32 before it is weighted.
+    embedding_bag adds in the dtype of its values. So rows of float16 are read first, made float32,
+    and numbered anew.
     """
     if weights is None:
         return F.embedding(cells[:, 0], values)
     if values.dtype != torch.float32:
-        values = F.embedding(cells.flatten(), values).float()  # (4 P, c), row by row as asked for
+        values = F.embedding(cells.flatten(), values).float()  # (4 P, c)
         cells = torch.arange(cells.numel(), device=values.device).view_as(cells)
     return F.embedding_bag(cells, values, per_sample_weights=weights, mode="sum")
 

@@ -41,7 +41,7 @@ def dawid_skene(probs, truth=None, n_steps=30, smoothing=1.0):
 def _counted(probs, belief, smoothing):
     """The rule whose factors are counted in probs [N, C, P], where `belief` [C, P] is the truth."""
     counts = torch.einsum("cp,nlp->ncl", belief, probs) + smoothing  # (N, C, C)
-    prior = counts[0].sum(1) / counts[0].sum()
+    prior = counts[0].sum(1) / counts[0].sum()  # the same for every member
     reliability = counts / counts.sum(2, keepdim=True)
     return partial(_dawid_skene, prior=prior, reliability=reliability)
 

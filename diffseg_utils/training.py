@@ -49,12 +49,12 @@ def train(
 
     maps: FeatureMaps of B images. labels: int64 [B, H, W] with H = W. Pixels of `ignore_label`,
     and of ids outside 0..C-1, are left out. history: a DataFrame with member, step and loss.
-    recipe: "published", as in Baranchuk et al., where a member stops when its stop rule is met;
-    "tuned", on the principal components of a class-balanced subset of pixels; or a dict like those
-    in presets.RECIPES. checkpoint: a file, written every `save_every` seconds, from which an
-    interrupted training goes on to the same result. report(step, n_steps) is called about once a
-    second. ValueError for an unknown recipe, labels of another shape, or fewer labelled pixels
-    than one batch.
+    recipe: "published", as in Baranchuk et al., where from the fifth epoch on a member stops after
+    51 batches without a new lowest loss; "tuned", on the principal components of a class-balanced
+    subset of pixels; or a dict like those in presets.RECIPES. checkpoint: a file, written every
+    `save_every` seconds, from which an interrupted training goes on to the same result.
+    report(step, n_steps) is called about once a second. ValueError for an unknown recipe, labels of
+    another shape, or fewer labelled pixels than one batch.
     """
     labels = torch.as_tensor(labels)
     _check_labels(labels, maps)
@@ -184,6 +184,7 @@ def fit(
                 trainer.save(checkpoint)
                 last_save = now
             if report and now - last_report > 1:
+                # `expected` is a guess: the end is not reported before it is there
                 report(min(trainer.step, expected - 1), expected)
                 last_report = now
     trainer.retire(keep=[])

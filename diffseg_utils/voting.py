@@ -110,7 +110,10 @@ def pool(probs, k=0.0, r=1.0, temperature=1.0):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule with its name in files and its label in tables and figures; calling it votes."""
+    """A rule with its name in files and its label in tables and figures.
+
+    Calling it returns its distribution; `vote` returns the labels.
+    """
 
     name: str
     label: str
@@ -224,14 +227,14 @@ def weighted_sum(weights, terms):
 
 def _log_power_mean(weights, probs, r):
     """log of (sum_i w_i q_i^r)^(1 / r), [C, *pixels], also for r near 0 and for r = infinity."""
-    if r >= 5e-3:
+    if r >= 5e-3:  # below, log(q^r) loses digits: q^r is nearly 1
         r = min(r, 1e30)  # beyond, the result is the maximum in every digit
         terms = [w.log() + r * _log(q) for w, q in zip(weights, probs)]  # N times (C, *pixels)
         return torch.logsumexp(torch.stack(terms), 0) / r
     geometric = weighted_sum(weights, map(_log, probs))  # (C, *pixels), the limit r = 0
     if r < 1e-30:
         return geometric
-    # For small r, q^r is nearly 1. Differences from the limit keep the digits.
+    # Differences from the limit r = 0 keep the digits.
     differences = (torch.expm1(r * (_log(q) - geometric)) for q in probs)
     return geometric + torch.log1p(weighted_sum(weights, differences)) / r
 
@@ -239,7 +242,7 @@ def _log_power_mean(weights, probs, r):
 def _first(scores):
     """argmax over the first dimension; of equal values the lowest index.
 
-    `max` promises the lowest index and is faster than `argmax`.
+    On a CPU `max` is faster than `argmax`, and both return the first of equal values.
     """
     return scores.max(0).indices
 

@@ -162,9 +162,10 @@ def _label(name, tables):
 
 @dataclass(frozen=True)
 class Only:
-    """An observer that looks at the first seeds alone, their members joined, and at few images.
+    """Saves time: the observer sees only the first `images` images and the first `seeds` seeds.
 
-    Of one seed it is given the votes; of several there are none.
+    The members of several seeds are joined to one large ensemble. Then it is given no votes,
+    because the rules voted for each seed.
     """
 
     observer: Any
@@ -195,7 +196,7 @@ class _Collected:
             if len(chosen) == 1:
                 joined, seen = probs[chosen[0]], votes[chosen[0]]
             else:
-                from torch import cat
+                from torch import cat  # not at the top: notebook 04 reads scores without torch
 
                 joined, seen = cat([probs[seed] for seed in chosen]), {}
             for what, array in self.observer(name, joined, seen, truth, preset).items():
