@@ -149,6 +149,8 @@ def run_all(page, address, name, seconds):
     page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell.currentWidget")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_function(f"() => {NOTEBOOK}.sessionContext.isReady")
+    page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.wait_for_function(f"() => !({CELLS})().some(cell => cell.count)")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     end = time.monotonic() + seconds
