@@ -1,5 +1,5 @@
 """The command line: diffseg list | fetch | run | evidence | figures | notebook | vote | status |
-clean.
+clean; for own images new | check | sweep | label | export.
 """
 
 import ast
@@ -7,6 +7,7 @@ from functools import reduce, wraps
 
 import click
 
+from .own.folder import file_of
 from .presets import BACKBONES, DATASETS, MINI, RECIPES, choose
 from .runs import Run
 from .runs.run import notebook_path, parameters_of
@@ -54,7 +55,7 @@ def list_():
 
 
 @main.command()
-@click.argument("dataset")
+@click.argument("dataset", metavar="DATASET_OR_BACKBONE")
 @click.option(
     "--data",
     default="data",
@@ -66,14 +67,25 @@ def list_():
 )
 @one_sentence
 def fetch(dataset, data, classifiers):
-    """Download the official images, labels and checkpoint of DATASET (47 MB and 2.2 GB)."""
+    """Download the official images, labels and checkpoint of a dataset (47 MB and 2.2 GB), or the
+    checkpoint of a backbone alone.
+    """
+    from .official.download import fetch as fetch_files
+    from .official.download import fetch_weights
+
+    if dataset in BACKBONES and dataset not in DATASETS:
+        root = Run(MINI[0], data=data).data_root
+        if "urls" not in BACKBONES[dataset]:
+            click.echo(f"{dataset} ships with the project: nothing to fetch")
+        fetch_weights(dataset, root, click.echo)
+        return
     run = Run(dataset, data=data)
     if run.preset.painted:
         click.echo(f"{dataset} is painted and ships with the project: nothing to fetch")
-        return
-    from .official.download import fetch as fetch_files
-
-    fetch_files(run.preset, run.data_root, click.echo, classifiers)
+    elif run.preset.own:
+        fetch_weights(run.backbone_used, run.data_root, click.echo)
+    else:
+        fetch_files(run.preset, run.data_root, click.echo, classifiers)
 
 
 def options(*wanted):
@@ -86,7 +98,9 @@ def options(*wanted):
             help="one or more, as --seeds 0 1 2 [default: 0; evidence: 0 to 4]",
         ),
         "recipe": click.option(
-            "--recipe", default="published", show_default=True, help=" or ".join(RECIPES)
+            "--recipe",
+            default="",
+            help=f"{' or '.join(RECIPES)} [default: published, or what a dataset.yml says]",
         ),
         "backbone": click.option(
             "--backbone",
@@ -159,7 +173,10 @@ RUNS = ("seeds", "recipe", "backbone", "data", "results", "device", "parameters"
 @options(*RUNS, *WHERE)
 @one_sentence
 def run(**given):
-    """Run notebooks 01 to 03 for DATASETS (the four mini datasets if none is named), then 04."""
+    """Run notebooks 01 to 03 for DATASETS (the four mini datasets if none is named), then 04.
+
+    A dataset is a name that `diffseg list` prints, or the path of your own dataset.yml.
+    """
     _runs(made_by("run", "figures"), [0], **given)
 
 
@@ -219,9 +236,34 @@ def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, **
 
         prepare(runs, min(given["jobs"] or cores(), len(runs)), click.echo)
     here = not (given["slurm"] or given["scheduler"])
+    if made_by("evidence")[0] in notebooks:
+        _need_test_images(runs)
     for one in {run.name: run for run in runs}.values():
         check(one, here, lambda words: click.echo(words, err=True))
     _make(runs, notebooks, extra, (), **given)
+    if not given["dry_run"]:
+        _say_patches(runs)
+
+
+def _need_test_images(runs):
+    """ValueError for a dataset that is scored by folds: 09 and 10 ask one ensemble about all."""
+    for run in runs:
+        if run.preset.n_folds:
+            raise ValueError(
+                f"{run.preset.file}: evidence needs test images; name a folder of them with "
+                "`test: FOLDER`, which holds images/ and masks/"
+            )
+
+
+def _say_patches(runs):
+    """Whether the features of somebody's own images are better than raw patches, a line per run."""
+    for run in runs:
+        if run.preset.own and run.path("patches").exists():
+            import pandas as pd
+
+            from .own.patches import patches_sentence
+
+            click.echo(patches_sentence(run, pd.read_csv(run.path("patches"), index_col=0)))
 
 
 def _notebook(name, again, data, results, device, parameters, **given):
@@ -293,6 +335,62 @@ def _launch(whole_plan, wanted, root, checksums, again, jobs, slurm, scheduler):
     expected = {job: expected_seconds(job) for job in wanted}
     how = {"memory_of": memory_of, "expected": expected, "again": again, "echo": click.echo}
     return launch(wanted_plan, place, checksums, room, **how)
+
+
+@main.command("new")
+@click.argument("folder")
+@click.option("--classes", default="", metavar="NAMES", help='names of the classes: "sky, tree"')
+@click.option(
+    "--from",
+    "source",
+    default="",
+    metavar="FILE_OR_FOLDER",
+    help="draw the masks from a COCO .json, or from a folder of labelme's .json files",
+)
+@one_sentence
+def new_(folder, classes, source):
+    """Make FOLDER for images and classes of your own: images/, masks/ and a dataset.yml."""
+    from .own.annotations import new_from
+    from .own.new import new
+
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    if source:
+        drawn = new_from(folder, source, names)
+        click.echo(f"{len(drawn)} masks drawn in {folder}/masks, from {sum(drawn.values())} shapes")
+    elif not names:
+        raise ValueError('name the classes with --classes "a, b, c", or annotations with --from')
+    else:
+        new(folder, names)
+    todo = "images/" if source else "images/, masks of some of them (15 are a start) into masks/"
+    click.echo(
+        f"{folder}/dataset.yml is written. Put your images into {todo}; "
+        f"then `diffseg check {_quoted(folder)}`. The backbone photo knows "
+        f"{BACKBONES['photo']['knows']} only; dataset.yml says what else there is."
+    )
+
+
+@main.command()
+@click.argument("folder")
+@options("data", "results", "device")
+@click.option("--times/--no-times", default=True, help="measure how long run and label take")
+@one_sentence
+def check(folder, times, **where):
+    """Look at a folder of your own: sizes, classes, what is wrong, and how long it will take."""
+    from .own.check import duration, report, write_picture
+
+    run = Run(str(file_of(folder)), **where)
+    table, problems = report(run.preset)
+    click.echo(table)
+    if problems:
+        raise ValueError("\n".join(problems))
+    click.echo(f"{write_picture(run)}: an image as the denoiser sees it")
+    if times:
+        click.echo(duration(run))
+    click.echo(f"Nothing is wrong. `diffseg run {_quoted(folder)}` is next.")
+
+
+def _quoted(path):
+    return f'"{path}"' if " " in str(path) else str(path)
 
 
 @main.command()
