@@ -4,9 +4,11 @@ clean; for own images new | check | sweep | label | export.
 
 import ast
 from functools import reduce, wraps
+from pathlib import Path
 
 import click
 
+from .files import atomic
 from .own.folder import file_of
 from .presets import BACKBONES, DATASETS, MINI, RECIPES, choose
 from .runs import Run
@@ -387,6 +389,130 @@ def check(folder, times, **where):
     if times:
         click.echo(duration(run))
     click.echo(f"Nothing is wrong. `diffseg run {_quoted(folder)}` is next.")
+
+
+@main.command()
+@click.argument("folder")
+@click.option("--steps", default="", metavar="STEPS", help='noise steps to try: "50 150 250"')
+@click.option(
+    "--members", type=click.IntRange(1), default=1, show_default=True, help="classifiers on a map"
+)
+@click.option("--write", is_flag=True, help="write the better set into dataset.yml")
+@options("backbone", "data", "results", "device")
+@one_sentence
+def sweep(folder, steps, members, write, **where):
+    """Which steps and decoder blocks suit the images of FOLDER? Scored on its training images."""
+    from .own.images import check_masks
+    from .own.sweep import STEPS, picture, sentence, write_choice
+    from .own.sweep import sweep as sweep_folder
+    from .runs import progress
+
+    run = Run(str(file_of(folder)), **where)
+    if write and run.name != run.preset.name:
+        raise ValueError("--write is for the backbone that dataset.yml names: leave --backbone out")
+    check_masks(run.preset)
+    asked = [int(word) for word in steps.split()] or STEPS
+    found = sweep_folder(run, asked, members, progress("steps"))
+    target = run.results_root / run.name / "sweep"
+    picture(run, found).save(target)
+    with atomic(target.with_suffix(".csv")) as partial:
+        found.maps.to_csv(partial, index=False, float_format="%.5g")
+    click.echo(f"{target}.png: every block at every step alone")
+    click.echo(sentence(run, found))
+    if write:
+        steps, blocks = found.best
+        write_choice(run.preset, steps, blocks)
+        click.echo(f"written into {run.preset.file}: steps {steps}, blocks {blocks}")
+
+
+@main.command()
+@click.argument("folder")
+@click.option(
+    "--run", "run_folder", default="", metavar="FOLDER", help="results/NAME/SEED of a run"
+)
+@click.option("--with", "file", default="", metavar="FILE", help="instead: what export wrote")
+@click.option("--all", "everything", is_flag=True, help="also the images that have a mask")
+@click.option("--backbone", default="", help="where the denoiser is, if it is none of this kit's")
+@options("data", "results", "device", "jobs", "slurm", "scheduler")
+@one_sentence
+def label(folder, run_folder, file, everything, backbone, data, results, device, **where):
+    """Label the images of FOLDER that have no mask: FOLDER/predictions/.
+
+    Labels in the size of the images, overlays, and who needs a human first.
+    """
+    from .own.label import label_folder
+    from .own.labeller import labeller_of, load_labeller
+    from .runs import progress
+
+    if run_folder and file:
+        raise ValueError("--run and --with: choose one of them")
+    if file:
+        labeller = load_labeller(file, backbone)
+    elif run_folder:
+        labeller = labeller_of(run_folder, backbone)
+    else:
+        own = Run(str(file_of(folder)), results=results)
+        labeller = labeller_of(own.path("manifest").parent, backbone)
+    root = Run(MINI[0], data=data, device=device)
+    place, shards = _place_of_shards(root, labeller.backbone, **where)
+    n_images, n_made, seconds = label_folder(
+        folder,
+        labeller,
+        everything=everything,
+        place=place,
+        shards=shards,
+        data=root.data_root,
+        device=root.torch_device,
+        report=progress("images"),
+    )
+    click.echo(f"{n_images} images, {n_made} labelled now, in {folder}/predictions")
+    if seconds:
+        click.echo(
+            "seconds an image: {all:.2f}, of which denoiser {denoiser:.2f}, classifiers and vote "
+            "{vote:.2f}, files {files:.2f}".format(**seconds)
+        )
+    click.echo(f"Look at {folder}/predictions/index.html first: the least certain images")
+
+
+def _place_of_shards(root, backbone, jobs, slurm, scheduler):
+    """(who executes the shards of label, how many): on this machine one per core that has memory
+    enough, or one for the GPU.
+    """
+    import psutil
+
+    from .own.label import memory_of
+    from .runs.places import Dask, Here, Slurm
+    from .runs.preflight import GB, cores
+
+    if slurm and scheduler:
+        raise ValueError("--slurm and --scheduler: choose one of them")
+    if slurm:
+        return Slurm(slurm, root.results_root, root.runs_root), jobs or 1
+    if scheduler:
+        return Dask(scheduler), jobs or 1
+    if root.torch_device == "cuda":
+        return Here(), jobs or 1
+    room = int(psutil.virtual_memory().available / GB / memory_of(backbone))
+    return Here(), jobs or max(1, min(cores(), room))
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN")
+@click.argument("file")
+@click.option("--backbone", default="", help="where the denoiser is, if it is none of this kit's")
+@one_sentence
+def export(run_folder, file, backbone):
+    """Write a run's classifiers, with all that is needed to use them elsewhere, into FILE.
+
+    RUN is a folder results/NAME/SEED; FILE ends with .safetensors. `diffseg label --with FILE` takes
+    it in any clone that has the denoiser.
+    """
+    from .own.labeller import labeller_of
+
+    if not file.endswith(".safetensors"):
+        raise ValueError(f"{file}: its name must end with .safetensors")
+    labeller_of(run_folder, backbone).save(file)
+    click.echo(f"{file}: {Path(file).stat().st_size / 1e6:.1f} MB")
 
 
 def _quoted(path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import diffseg
 from own_folders import SIZES, disc
 from PIL import Image
@@ -15,6 +16,8 @@ from diffseg_utils.data import identity, samples
 from diffseg_utils.evaluation import load_scores
 from diffseg_utils.evaluation.scores import load_results
 from diffseg_utils.own.folder import preset_of
+from diffseg_utils.own.label import label_folder
+from diffseg_utils.own.labeller import Engine, Sizes, label_at, labeller_of, load_labeller
 from diffseg_utils.presets import DATASETS
 
 
@@ -121,6 +124,129 @@ def test_a_second_run_keeps_everything_also_by_another_spelling(place, monkeypat
     results = ("--results", place / "results")
     monkeypatch.chdir(place)
     assert diffseg("run", "my photographs", *results, "--dry-run").stdout == "nothing to do\n"
+
+
+# ---- label --------------------------------------------------------------------------------------
+
+
+SETTING = ("results", "my_photographs", "seed0_tuned")
+UNLABELLED = ["i4", "i5", "i6"]
+
+
+def contents(predictions):
+    """{name: bytes} of everything a person sees in a folder of predictions."""
+    files = [path for path in predictions.rglob("*") if path.is_file()]
+    seen = [path for path in files if not path.relative_to(predictions).parts[0].startswith(".")]
+    return {path.relative_to(predictions).as_posix(): path.read_bytes() for path in seen}
+
+
+@pytest.fixture(scope="module")
+def labelled(place):
+    """The folder after `label`, by two processes."""
+    folder = place / "my photographs"
+    before = {path.name for path in (folder / "masks").iterdir()}
+    done = diffseg("label", folder, "--run", place.joinpath(*SETTING), "--jobs", 2)
+    assert done.exit_code == 0, done.output
+    assert "3 images, 3 labelled now" in done.stdout and "seconds an image" in done.stdout
+    assert {path.name for path in (folder / "masks").iterdir()} == before, "masks are not touched"
+    return folder / "predictions"
+
+
+def test_labels_have_the_size_of_the_images_and_name_classes(labelled):
+    assert set(contents(labelled)) == {
+        *(f"labels/{stem}.png" for stem in UNLABELLED),
+        *(f"overlays/{stem}.jpg" for stem in UNLABELLED),
+        "uncertainty.csv",
+        "least_certain.png",
+        "index.html",
+    }
+    for i, stem in enumerate(UNLABELLED, 4):
+        _, truth = disc(i)
+        image = Image.open(labelled / "labels" / f"{stem}.png")
+        assert image.mode == "P"
+        label = np.asarray(image)
+        assert label.shape == truth.shape and label.max() <= 1
+        assert (label == truth).mean() > 0.8
+
+
+def test_the_least_certain_comes_first(labelled):
+    table = pd.read_csv(labelled / "uncertainty.csv")
+    assert sorted(table.image) == ["i4.webp", "i5.jpg", "i6.png"]
+    assert table.uncertainty.is_monotonic_decreasing and (table.uncertainty > 0).all()
+    page = (labelled / "index.html").read_text()
+    places = [page.index(f"overlays/{name.split('.')[0]}.jpg") for name in table.image]
+    assert places == sorted(places)
+
+
+def test_bytes_do_not_depend_on_shards_or_interruptions(labelled, place, tmp_path):
+    labeller = labeller_of(place.joinpath(*SETTING))
+    copy = tmp_path / "copy"
+    shutil.copytree(labelled.parent / "images", copy / "images")
+    shutil.copytree(labelled.parent / "masks", copy / "masks")
+    label_folder(copy, labeller, shards=3)
+    assert contents(copy / "predictions") == contents(labelled)
+    (copy / "predictions" / "labels" / "i5.png").unlink()  # as if it had been interrupted there
+    n_images, n_made, _ = label_folder(copy, labeller)
+    assert (n_images, n_made) == (3, 1)
+    assert contents(copy / "predictions") == contents(labelled)
+    Image.fromarray(disc(1)[0]).save(copy / "images" / "i6.png")
+    assert label_folder(copy, labeller)[1] == 1, "another image of the same name"
+
+
+def test_a_labeller_travels(labelled, place, tmp_path):
+    file = tmp_path / "discs.safetensors"
+    done = diffseg("export", place.joinpath(*SETTING), file)
+    assert done.exit_code == 0 and file.exists(), done.output
+    loose = tmp_path / "elsewhere"
+    loose.mkdir()
+    for name in ("i4.webp", "i5.jpg", "i6.png"):
+        shutil.copy(labelled.parent / "images" / name, loose)
+    done = diffseg("label", loose, "--with", file, "--jobs", 1)
+    assert done.exit_code == 0, done.output
+    assert contents(loose / "predictions") == contents(labelled)
+    assert str(place).encode() not in file.read_bytes()
+    labeller = load_labeller(file)
+    labeller.weights = "0" * 64
+    labeller.save(tmp_path / "other.safetensors")
+    wrong = diffseg("label", loose, "--with", tmp_path / "other.safetensors", "--jobs", 1)
+    assert wrong.exit_code == 1 and "its sha256 is not 000000000000" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["label", "F", "--with", "nothing.safetensors"], "no such file; `diffseg export"),
+        (["label", "F", "--run", "nowhere"], "no finished run here"),
+        (["label", "F", "--run", "a", "--with", "b"], "choose one of them"),
+        (["export", "RUN", "file.pt"], "must end with .safetensors"),
+    ],
+)
+def test_mistakes_are_one_sentence(place, tmp_path, arguments, words):
+    known = {"F": tmp_path, "RUN": place.joinpath(*SETTING)}
+    done = diffseg(*[known.get(word, word) for word in arguments])
+    assert done.exit_code and words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_tiles_are_averaged_where_they_overlap(place):
+    labeller = labeller_of(place.joinpath(*SETTING))
+    labeller.sizes = Sizes(64, 0, tile=64, overlap=32)
+    engine = Engine(labeller)
+    picture, _ = disc(0, (64, 96))
+    whole, disputes = engine.predict(picture)
+    assert whole.shape == (2, 64, 96) and disputes.shape == (64, 96)
+    assert torch.allclose(whole.sum(0), torch.ones(64, 96), atol=1e-5)
+    labeller.sizes = Sizes(64, 0, tile=64, overlap=0)
+    left, right = (engine.predict(picture[:, a : a + 64])[0] for a in (0, 32))
+    assert torch.allclose(whole[:, :, :32], left[:, :, :32], atol=1e-2)
+    both = (left[:, :, 32:] + right[:, :, :32]) / 2
+    assert torch.allclose(whole[:, :, 32:64], both, atol=1e-2)
+
+
+def test_a_label_of_another_size_by_hand():
+    distribution = torch.tensor([[[0.9, 0.2]], [[0.1, 0.8]]])  # (C, 1, 2)
+    assert label_at(distribution, (1, 2)).tolist() == [[0, 1]]
+    assert label_at(distribution, (2, 4)).tolist() == [[0, 0, 1, 1]] * 2
 
 
 def test_it_is_the_preset_if_it_says_the_same(beside, tmp_path):

@@ -63,6 +63,7 @@ def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
             n_members,
             "tuned",
             seed,
+            epochs=preset.epochs,
             device=device,
         )
         for i, truth in enumerate(truths):

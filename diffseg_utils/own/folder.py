@@ -382,7 +382,7 @@ def image_files(folder):
 
     FileNotFoundError or ValueError: no images/, nothing in it, or two files of one stem.
     """
-    found = _by_stem(Path(folder) / "images", IMAGES)
+    found = files_by_stem(Path(folder) / "images", IMAGES)
     if not found:
         raise ValueError(f"{Path(folder) / 'images'}: no images here; {_endings(IMAGES)} are read")
     return found
@@ -390,7 +390,7 @@ def image_files(folder):
 
 def mask_files(folder):
     """{stem: path} of the masks of a folder that holds masks/."""
-    return _by_stem(Path(folder) / "masks", MASKS)
+    return files_by_stem(Path(folder) / "masks", MASKS)
 
 
 def pairs_of(preset, split):
@@ -424,7 +424,8 @@ def _pairs(file, name):
     return [(images[stem], masks[stem]) for stem in images if stem in masks]
 
 
-def _by_stem(folder, endings):
+def files_by_stem(folder, endings):
+    """{stem: path} of the files of a folder, in string order; ValueError for two of one stem."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; `diffseg new` makes it")
     paths = [p for p in folder.iterdir() if p.suffix.lower() in endings and p.name[0] != "."]
