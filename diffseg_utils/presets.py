@@ -11,7 +11,8 @@ CLASSIFIER_URLS = ["https://www.dropbox.com/s/kap229jvmhfwh7i/pixel_classifiers.
 
 # ---- datasets -----------------------------------------------------------------------------------
 
-# The label of pixels beside an image that is not square: neither trained on nor counted.
+# The label of pixels beside an image that is not square, or that nobody has labelled: they are
+# neither trained on nor counted, under both protocols. (What is ignored counts under "published".)
 PADDING = 254
 
 

@@ -95,13 +95,20 @@ def test_coco(tmp_path):
 
 
 def test_compressed_run_lengths_of_coco(tmp_path):
-    tools = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
-    packed = tools.encode(np.asfortranarray(expected_box()))
-    segmentation = {"size": [8, 10], "counts": packed["counts"].decode()}
+    """The string is what pycocotools writes for the box."""
+    segmentation = {"size": [8, 10], "counts": "a044000000000?"}
     annotation = {"id": 1, "image_id": 3, "category_id": 1, "segmentation": segmentation}
     file = write(tmp_path / "a.json", coco(annotations=[annotation]))
     new_from(tmp_path / "f", file)
     assert (mask(tmp_path / "f", "slide 1") == expected_box()).all()
+    segmentation["counts"] = "a0 4"
+    file = write(tmp_path / "a.json", coco(annotations=[annotation]))
+    with pytest.raises(ValueError, match="' ' is no letter of a compressed mask"):
+        new_from(tmp_path / "g", file)
+    segmentation["counts"] = "a0"
+    file = write(tmp_path / "a.json", coco(annotations=[annotation]))
+    with pytest.raises(ValueError, match="run lengths of 17 pixels, not 80"):
+        new_from(tmp_path / "g", file)
 
 
 def test_labelme(tmp_path):

@@ -10,6 +10,7 @@ from conftest import diffseg
 from own_folders import disc, make_folder, write_yaml
 from PIL import Image
 
+from diffseg_utils.classifiers import PixelEnsemble
 from diffseg_utils.data import labels_of, samples
 from diffseg_utils.metrics import confusion, mean_iou
 from diffseg_utils.own import images
@@ -160,17 +161,16 @@ def test_tiles_begin_evenly_and_overlap(length):
     assert starts(length, 0, 0) == [0]
 
 
-def test_a_label_shrinks_by_area_and_scribbles_stay(folder):
-    preset = preset_of(str(folder))
+def test_a_label_shrinks_by_area_and_scribbles_stay():
     label = np.zeros((40, 40), np.int64)
     label[:, 20:] = 1
     label[10, 3] = 1
-    small = images.resize_label(label, (10, 10), preset)
+    small = images.resize_label(label, (10, 10))
     assert (small == np.repeat([[0] * 5 + [1] * 5], 10, 0)).all()
     scribble = np.full((40, 40), 255)
     scribble[10, :20] = 1
-    assert (images.resize_label(scribble, (10, 10), preset) == 255).all()
-    kept = images.resize_label(scribble, (10, 10), replace(preset, unlabelled=True))
+    assert (images.resize_label(scribble, (10, 10)) == 255).all()
+    kept = images.resize_label(np.where(scribble == 255, PADDING, scribble), (10, 10))
     assert (kept[2, :5] == 1).all() and (kept == 1).sum() == 5
 
 
@@ -197,6 +197,9 @@ def test_exif_turns_an_image(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
     assert (images.read_picture(tmp_path / "turned.png") == np.rot90(image, -1)).all()
+    Image.fromarray(image).save(tmp_path / "turned.jpg", exif=exif)
+    for name in ("turned.png", "turned.jpg"):
+        assert images.look_at(tmp_path / name) == (140, 90, "RGB")
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])
@@ -258,7 +261,7 @@ def test_masks_of_other_kinds(tmp_path):
     said = "values: {0: sky, 255: tree}"
     assert (read(tmp_path / "v", "m.png", values, said) == (ids == 1)).all()
     scribble = np.array([[0, 0, 1], [2, 3, 0]], np.uint8)
-    expected = [[255, 255, 0], [1, 2, 255]]
+    expected = [[PADDING, PADDING, 0], [1, 2, PADDING]]
     assert (read(tmp_path / "s", "m.png", scribble, "unlabelled: ignore") == expected).all()
 
 
@@ -317,6 +320,7 @@ def test_empty_folders(folder, tmp_path):
         ("recipe: tunned", "recipe: 'tunned'; did you mean 'tuned'?"),
         ("ignore: 254", "ignore: 254 means padding"),
         ("ignore: many", "ignore: 'many'; a whole number from 0 to 255"),
+        ("name: figures", "name: 'figures' is a folder of the kit"),
         ("name: cat_15", "name: 'cat_15' is a dataset of this kit"),
         ("name: a/b", "name: 'a/b'; letters, digits"),
         ("unlabelled: 0", "unlabelled: 0; write `unlabelled: ignore`"),
@@ -379,7 +383,7 @@ def test_files_that_cannot_be_read(folder):
     frames = [Image.fromarray(disc(0)[0])] * 2
     frames[0].save(folder / "images" / "i0.tif", save_all=True, append_images=frames[1:])
     (folder / "images" / "i0.png").unlink()
-    assert "images/i0.tif: not a readable image (it holds 2 pages" in refusal(folder)
+    assert "images/i0.tif: it holds 2 pages" in refusal(folder)
 
 
 def test_a_bad_folder_is_one_sentence_at_the_command_line_and_nothing_is_written(folder, tmp_path):
@@ -390,8 +394,15 @@ def test_a_bad_folder_is_one_sentence_at_the_command_line_and_nothing_is_written
         assert done.exit_code == 1 and "i1.png: it holds only 0 and 255" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
     assert sorted(folder.rglob("*")) == before and not (tmp_path / "results").exists()
+
+
+def test_what_needs_test_images_is_refused_in_folds(folder, tmp_path):
     done = diffseg("evidence", folder, "--results", tmp_path / "results")
-    assert "evidence needs test images" in done.stderr or done.exit_code == 1
+    assert "dataset.yml: evidence needs test images; name a folder" in done.stderr
+    ensemble = tmp_path / "e.safetensors"
+    PixelEnsemble(2, 8, 2).save(ensemble)
+    done = diffseg("vote", folder, "--classifiers", ensemble)
+    assert "dataset.yml: voting needs test images" in done.stderr
 
 
 # ---- check --------------------------------------------------------------------------------------
@@ -402,6 +413,14 @@ def test_check_lists_all_problems_at_once(folder):
     Image.fromarray(np.zeros((5, 7), np.uint8)).save(folder / "masks" / "i2.png")
     _, problems = report(preset_of(str(folder)))
     assert len(problems) == 2 and "i1.png" in problems[0] and "i2.png" in problems[1]
+
+
+def test_check_looks_at_images_without_a_mask_and_at_16_bit(folder):
+    Image.fromarray(disc(3)[0]).convert("CMYK").save(folder / "images" / "j.jpg")
+    Image.fromarray(np.array([[7, 4000]], np.uint16)).save(folder / "images" / "k.png")
+    text, problems = report(preset_of(str(folder)))
+    assert len(problems) == 1 and "j.jpg: a CMYK image" in problems[0]
+    assert "1 images of 16 bit hold 7 to 4000; range_16_bit [0, 65535]" in text
 
 
 def test_check_says_what_there_is(folder, tmp_path):

@@ -193,6 +193,20 @@ def test_bytes_do_not_depend_on_shards_or_interruptions(labelled, place, tmp_pat
     assert label_folder(copy, labeller)[1] == 1, "another image of the same name"
 
 
+def test_a_damaged_image_does_not_keep_the_others_from_a_label(place, tmp_path):
+    labeller = labeller_of(place.joinpath(*SETTING))
+    Image.fromarray(disc(4)[0]).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"b\.png: not a readable image"):
+        label_folder(tmp_path, labeller)
+    assert (tmp_path / "predictions" / "labels" / "a.png").exists()
+    assert list(pd.read_csv(tmp_path / "predictions" / "uncertainty.csv").image) == ["a.png"]
+    Image.fromarray(disc(4)[0]).convert("CMYK").save(tmp_path / "c.tif")
+    with pytest.raises(ValueError, match=r"c\.tif: a CMYK image"):
+        label_folder(tmp_path, labeller)
+
+
 def test_a_labeller_travels(labelled, place, tmp_path):
     file = tmp_path / "discs.safetensors"
     done = diffseg("export", place.joinpath(*SETTING), file)

@@ -5,6 +5,7 @@ import pytest
 from conftest import diffseg
 from own_folders import make_folder, write_yaml
 
+from diffseg_utils.backbone import checkpoint_path, load_backbone
 from diffseg_utils.own.folder import preset_of
 from diffseg_utils.own.new import new
 from diffseg_utils.own.sweep import OWN, PROPOSED, Sweep, propose, sentence, write_choice
@@ -52,6 +53,10 @@ def test_the_choice_is_written_and_comments_stay(tmp_path):
     assert {line.partition(":")[0] for line in changed} == {"steps", "blocks"}
     run = Run(str(file))
     assert run.backbone_used == str(file), "the YAML stands for its backbone"
+    backbone = load_backbone(run.backbone_used)
+    assert (backbone.steps, backbone.blocks) == ([50, 400], [2, 3])
+    assert checkpoint_path(run.backbone_used) == checkpoint_path("photo")
+    assert Run(str(file), backbone="mini").backbone_used == "mini"
     write_yaml(tmp_path / "f")
     assert write_choice(preset_of(str(file)), [50], [2]).blocks == (2,)
     write_yaml(tmp_path / "f", "steps:\n  - 50")

@@ -146,10 +146,11 @@ def _coco_shape(where, segmentation, height, width):
             raise ValueError(
                 f"{where}: a mask of {segmentation['size']}, the image has {[height, width]}"
             )
-        if isinstance(counts, list):
-            return lambda: _run_lengths(where, counts, height, width)
-        decode = _pycocotools(where)
-        return lambda: decode(segmentation).astype(bool)
+        if isinstance(counts, str):
+            counts = _unpacked(where, counts)
+        if sum(counts) != height * width:
+            raise ValueError(f"{where}: run lengths of {sum(counts)} pixels, not {height * width}")
+        return lambda: _run_lengths(counts, height, width)
     polygons = []
     for flat in segmentation:
         if len(flat) < 6 or len(flat) % 2:
@@ -158,23 +159,35 @@ def _coco_shape(where, segmentation, height, width):
     return lambda: _polygons(polygons, height, width)
 
 
-def _run_lengths(where, counts, height, width):
+def _run_lengths(counts, height, width):
     """bool [H, W] of lengths of runs, column by column, the first one outside."""
-    if sum(counts) != height * width:
-        raise ValueError(f"{where}: run lengths of {sum(counts)} pixels, not {height * width}")
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(width, height).T
 
 
-def _pycocotools(where):
-    try:
-        from pycocotools.mask import decode
-    except ImportError:
-        raise ValueError(
-            f"{where}: a compressed mask (RLE) needs pycocotools; `pip install pycocotools`, "
-            "or export polygons"
-        ) from None
-    return decode
+def _unpacked(where, text):
+    """The run lengths in a compressed string of COCO.
+
+    A number is written in groups of five bits, the lowest first, each as a letter from "0" on. Bit
+    32 of a letter says that the number goes on, bit 16 of the last one that it is negative. From
+    the fourth number on, the difference from the one before the last is written.
+    """
+    counts, value, shift = [], 0, 0
+    for letter in text:
+        group = ord(letter) - 48
+        if not 0 <= group < 64:
+            raise ValueError(f"{where}: {letter!r} is no letter of a compressed mask")
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:
+            value -= 1 << shift
+        if len(counts) > 2:
+            value += counts[-2]
+        counts.append(value)
+        value, shift = 0, 0
+    return counts
 
 
 # ---- labelme ------------------------------------------------------------------------------------

@@ -13,14 +13,14 @@ from ..files import atomic
 from ..presets import BACKBONES, RECIPES
 from ..training import train
 from .folder import fitted, image_files, size_of, unmasked
-from .images import check_classes, parts_of, read_all
+from .images import GREY_16, check_classes, look_at, parts_of, range_of, read_all
 
 PANEL = 256  # pixels of a panel of the picture
 
 
 def report(preset):
     """(text about sizes and classes, a list of sentences about what is wrong)."""
-    problems, sizes = [], []
+    problems, sizes, ranges = [], [], []
     pixels = np.zeros(preset.n_classes, np.int64)
     for split, path, size, found in read_all(preset):
         if isinstance(found, ValueError):
@@ -30,11 +30,17 @@ def report(preset):
         if split == "train":
             pixels += found
     rest = unmasked(preset)
-    for path in rest:
+    for path in image_files(preset.folder).values():
         try:
-            sizes.append((path, *size_of(path)))
+            height, width, mode = look_at(path)
+            if mode in GREY_16:
+                ranges.append(range_of(path))
         except ValueError as error:
-            problems.append(str(error))
+            if path in rest:  # of the others it is known
+                problems.append(str(error))
+            continue
+        if path in rest:
+            sizes.append((path, height, width))
     if not problems:
         try:
             check_classes(preset, pixels)
@@ -45,6 +51,7 @@ def report(preset):
         f"mask, {len(rest)} without (`diffseg label` is for those)",
         _splits(preset),
         *_sizes(preset, sizes),
+        *_ranges(preset, ranges),
         *_classes(preset, pixels),
         _backbone(preset),
     ]
@@ -72,6 +79,17 @@ def _sizes(preset, sizes):
             becomes = "no padding"
         lines.append(f"{words} image: {path.name}, {width} x {height} -> {w} x {h}, {becomes}")
     return lines
+
+
+def _ranges(preset, ranges):
+    """A line about the values of 16-bit images, which come out black if the range is too wide."""
+    if not ranges:
+        return []
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    return [
+        f"{len(ranges)} images of 16 bit hold {low} to {high}; range_16_bit "
+        f"{list(preset.range_16_bit)} makes black and white of its ends"
+    ]
 
 
 def _classes(preset, pixels):

@@ -24,6 +24,7 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 MASKS = (".png", ".tif", ".tiff", ".npy")
 IGNORE = "ignore"  # what the YAML calls pixels that are neither trained on nor scored
 MOST_CLASSES = PADDING - 1
+RESERVED = ("figures", "pretraining", "locks", "slurm")  # folders beside those of datasets
 HERE = "."  # the folder of dataset.yml itself
 
 # What dataset.yml may say, and what holds where it says nothing.
@@ -223,6 +224,8 @@ def plain_name(text):
 
 
 def _check_name(file, name):
+    if name in RESERVED:
+        raise ValueError(f"{file}: name: {name!r} is a folder of the kit; choose another name")
     if name in DATASETS:
         raise ValueError(f"{file}: name: {name!r} is a dataset of this kit; choose another name")
     if name != plain_name(str(name)):
@@ -468,7 +471,9 @@ def size_of(path):
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            # Of a PNG without the entry, pillow would read all pixels to look for it at the end.
+            has_entry = image.format != "PNG" or "exif" in image.info
+            turned = has_entry and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable image ({reason})") from None

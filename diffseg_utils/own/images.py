@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from ..data import Sample
 from ..presets import PADDING
-from .folder import fitted, pairs_of, starts
+from .folder import fitted, pairs_of, size_of, starts
 
 # Palette (its indices are ids), grey and black-and-white files hold ids; others hold colours.
 IDS = ("1", "L", "P", "LA", "I", "I;16", "I;16B", "I;16L")
@@ -50,7 +50,7 @@ def samples_of_pair(image_path, mask_path, preset):
     label = read_mask(mask_path, preset, picture.shape[:2])  # (H, W)
     size = fitted(*picture.shape[:2], preset.longer_side)  # (h, w)
     picture = resize_picture(picture, size)
-    label = resize_label(label, size, preset)
+    label = resize_label(label, size)
     found = []
     for part in parts_of(size, preset):
         square = cut_label(label, part, preset.label_size)
@@ -109,10 +109,7 @@ def read_picture(path, range_16_bit=(0, 65535)):
     file and what is wrong with it.
     """
     image = _opened(path)
-    if image.mode == "CMYK":
-        raise ValueError(f"{path}: a CMYK image; save it as RGB")
-    if image.mode == "F":
-        raise ValueError(f"{path}: an image of floating-point numbers; save it with 8 or 16 bit")
+    _check_mode(path, image)
     if image.mode in GREY_16:
         values = np.asarray(ImageOps.exif_transpose(image)).astype(np.float64)
         low, high = range_16_bit
@@ -126,17 +123,47 @@ def read_picture(path, range_16_bit=(0, 65535)):
     return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
+def look_at(path):
+    """(height, width, mode) of an image file; no pixel is read.
+
+    ValueError for a file that read_picture refuses, as far as that can be told from its header.
+    """
+    size = size_of(path)
+    with Image.open(path) as image:
+        _check_mode(path, image)
+        _check_pages(path, image)
+        return *size, image.mode
+
+
+def range_of(path):
+    """(lowest, highest) value of an image of one channel."""
+    return _opened(path).getextrema()
+
+
+def _check_mode(path, image):
+    if image.mode == "CMYK":
+        raise ValueError(f"{path}: a CMYK image; save it as RGB")
+    if image.mode == "F":
+        raise ValueError(f"{path}: an image of floating-point numbers; save it with 8 or 16 bit")
+
+
+def _check_pages(path, image):
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and image.format != "MPO":  # some phones add a second picture to a photograph
+        raise ValueError(f"{path}: it holds {pages} pages; save each as a file of its own")
+
+
 def _opened(path):
     """The image in a file, all of it read; ValueError if it cannot be, or if it has pages."""
     try:
         with Image.open(path) as image:
-            pages = getattr(image, "n_frames", 1)
-            if pages > 1 and image.format != "MPO":  # some phones add a second picture
-                raise ValueError(f"it holds {pages} pages; save each as a file of its own")
+            _check_pages(path, image)
             how = image.tile[0].args if image.tile else ""
             image.load()
     except Exception as error:  # pillow raises many kinds, also for files that are too large
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason.startswith(str(path)):
+            raise
         raise ValueError(f"{path}: not a readable image ({reason})") from None
     image.info["read as"] = how if isinstance(how, str) else str(how[0] if how else "")
     return image
@@ -161,6 +188,7 @@ def resize_picture(picture, size):
 def read_mask(path, preset, shape):
     """int64 [H, W] of class ids and the ignore label, of a mask for an image of `shape` (H, W).
 
+    Unlabelled pixels between scribbles are PADDING.
     ValueError names the file, the value and the choices.
     """
     values = _values_of(path, preset)
@@ -175,7 +203,8 @@ def read_mask(path, preset, shape):
     if preset.values:
         return _mapped(path, values, dict(preset.values), "values")
     if preset.unlabelled:
-        return _checked(path, np.where(values == 0, preset.ignore_label, values - 1), preset, 1)
+        label = _checked(path, np.where(values == 0, preset.ignore_label, values - 1), preset, 1)
+        return np.where(values == 0, PADDING, label)
     present = set(np.unique(values).tolist())
     if 255 in present and present <= {0, 255}:
         raise ValueError(
@@ -278,18 +307,18 @@ def _checked(path, label, preset, first):
     return label
 
 
-def resize_label(label, size, preset):
+def resize_label(label, size):
     """[h, w] of a label [H, W]: the class that covers most of each new pixel.
 
-    Of equal shares the lowest id wins. Where unlabelled pixels are ignored, any labelled one
-    counts more than all of them, so that a thin scribble stays.
+    Of equal shares the lowest id wins. Any labelled pixel counts more than all unlabelled ones
+    (PADDING), so that a thin scribble stays.
     """
     if label.shape == size:
         return label
     best = np.zeros(size, np.float32)
-    found = np.full(size, preset.ignore_label, np.int64)
+    found = np.full(size, PADDING, np.int64)
     for value in np.unique(label).tolist():
-        if preset.unlabelled and value == preset.ignore_label:
+        if value == PADDING:
             continue
         covered = Image.fromarray((label == value).astype(np.float32))
         share = np.asarray(covered.resize(size[::-1], Image.BOX))  # (h, w)

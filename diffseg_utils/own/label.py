@@ -26,13 +26,15 @@ from ..figures.style import class_colours
 from ..files import atomic, read_json, sha256, write_json
 from .annotations import write_palette
 from .folder import IMAGES, files_by_stem, image_files, mask_files
-from .images import read_picture
+from .images import look_at, read_picture
 from .labeller import Engine, label_at, load_labeller, uncertainty_of
 from .overview import write_overview
 
 THREADS = 1  # of every process: two threads round differently
 OVERLAY = 1024  # pixels of the longer side of an overlay, at most
 GB = 1e9
+# Of which all machines need the same version.
+MODULES = ("own/label.py", "own/labeller.py", "own/images.py", "own/folder.py", "features.py")
 
 
 def images_to_label(folder, everything=False):
@@ -67,11 +69,13 @@ def label_folder(
     labeller: a Labeller. place: who executes shards, as in runs.places; None: this process, one
     after another. data: the folder that holds checkpoints/. Images that are labelled already, by
     this labeller and from the same file, are kept. report: called with (images done, all).
-    RuntimeError: a shard failed.
+    ValueError: an image cannot be read; all others are labelled. RuntimeError: a shard failed.
     """
     images = images_to_label(folder, everything)
     target = Path(folder) / "predictions"
     digest = labeller.digest()
+    for path in images:
+        look_at(path)
     with _only_one(target):
         waiting = [path for path in images if not is_made(target, path, digest)]
         if waiting:
@@ -82,16 +86,25 @@ def label_folder(
             else:
                 _work_elsewhere(plan, place, shards, waiting, report)
             shutil.rmtree(plan.parent, ignore_errors=True)
-        write_overview(target, images, labeller.classes)
+        problems = [row["problem"] for row in _rows(target, waiting) if "problem" in row]
+        made = [path for path in images if is_made(target, path, digest)]
+        write_overview(target, made, labeller.classes)
+    if problems:
+        raise ValueError("\n".join([*problems, f"the other {len(made)} images are labelled"]))
     return len(images), len(waiting), _seconds(target, waiting)
 
 
 def _seconds(target, images):
     """{piece of work: mean seconds of an image}; {} for no images."""
-    rows = [read_json(_row(target, path))["seconds"] for path in images]
+    rows = [row["seconds"] for row in _rows(target, images)]
     if not rows:
         return {}
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _rows(target, images):
+    """What is kept about each of the images."""
+    return [read_json(_row(target, path)) for path in images]
 
 
 @contextmanager
@@ -129,16 +142,30 @@ def _write_plan(target, images, labeller, digest, data, device):
 def work(plan, shard, shards, report=None):
     """Label the images of shard number `shard` of `shards`; those that are made are kept."""
     how = read_json(plan)
-    torch.set_num_threads(THREADS)
     target, digest = Path(how["target"]), how["digest"]
     labeller = load_labeller(Path(plan).with_name("labeller.safetensors"), how["backbone"])
     engine = Engine(labeller, how["device"], how["data"])
     mine = [Path(path) for path in how["images"][shard::shards]]
-    for done, path in enumerate(mine, 1):
-        if not is_made(target, path, digest):
-            label_image(engine, path, target, digest)
-        if report:
-            report(done, len(mine))
+    with _threads(THREADS):
+        for done, path in enumerate(mine, 1):
+            if not is_made(target, path, digest):
+                try:
+                    label_image(engine, path, target, digest)
+                except ValueError as error:  # a damaged file; the others are labelled all the same
+                    write_json(_row(target, path), {"image": path.name, "problem": str(error)})
+            if report:
+                report(done, len(mine))
+
+
+@contextmanager
+def _threads(n):
+    """Let torch compute with n threads while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def memory_of(backbone):
@@ -174,6 +201,7 @@ def _work_elsewhere(plan, place, shards, images, report):
 
 def _task(plan, shard, shards, memory):
     """What a place needs to know to execute a shard, as runs.places.task_of says it of a job."""
+    from ..runs.records import checksum_of_module
     from ..runs.run import project
 
     unfinished = plan.parent
@@ -183,7 +211,7 @@ def _task(plan, shard, shards, memory):
         "program": "diffseg_utils.own.label",
         "arguments": [str(plan.absolute()), str(shard), str(shards)],
         "project": str(project()),
-        "modules": {},
+        "modules": {name: checksum_of_module(name) for name in MODULES},
         "environment": environment,
         "lock": str(unfinished / f"{shard}.lock"),
         "memory": memory,

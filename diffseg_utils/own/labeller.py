@@ -133,7 +133,8 @@ def labeller_of(folder, backbone="", data="data"):
     run = read_json(manifest)
     preset = preset_from(run["preset"])
     used = run["backbone_flags"]
-    backbone = backbone or (run["backbone"] if run["backbone"] in BACKBONES else preset.backbone)
+    if not backbone:
+        backbone = _backbone_of(run, preset, manifest)
     runs_root = folder.parents[1].parent / "data" / "runs"
     ensemble = runs_root / folder.parent.name / folder.name / "ensemble.safetensors"
     return Labeller(
@@ -149,6 +150,16 @@ def labeller_of(folder, backbone="", data="data"):
         noise=_noise_of(run, used["flags"]["image_size"], manifest),
         made_by=f"{folder.parent.name}, {folder.name}",
     )
+
+
+def _backbone_of(run, preset, manifest):
+    """The name of a run's denoiser, or the path of its .json."""
+    name = run["backbone"]
+    if name not in BACKBONES and name != preset.backbone:
+        raise ValueError(
+            f"{manifest}: made with backbone {name!r}; say where it is with --backbone {name}.json"
+        )
+    return name
 
 
 def _sizes_of(preset):

@@ -44,7 +44,7 @@ overlap: 32  # pixels that neighbouring tiles share
 
 # ---- what masks hold ----
 
-ignore: 255  # the value of pixels that are neither trained on nor scored
+ignore: 255  # the value of pixels that are not trained on, and have no class to be scored by
 unlabelled: null  # `ignore` for scribbles: 0 is unlabelled, and 1 is the first class
 values: null  # where masks hold other values than ids, such as {{0: {first}, 255: {last}}}
 colours: null  # where masks are colour images, such as {{{first}: "#000000", {last}: "#ff0000"}}

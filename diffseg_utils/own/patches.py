@@ -56,11 +56,14 @@ def _confusions(run, n_members, report):
     preset = run.preset
     labels = labels_of(preset, "train", run.data_root)
     pictures = [sample.image for sample in samples(preset, "train", run.data_root)]
-    folds = np.array(preset.folds() if preset.n_folds else [0] * len(pictures))  # (B,)
+    everything = np.arange(len(pictures))
+    learned = [everything]  # by each ensemble
+    if preset.n_folds:
+        folds = np.array(preset.folds())  # (B,)
+        learned = [everything[folds != k] for k in range(preset.n_folds)]
     ensembles = []
-    for k in range(max(1, preset.n_folds)):
-        learn = folds != k if preset.n_folds else folds == k
-        learn = np.flatnonzero(learn)[:LEARNED]
+    for learn in learned:
+        learn = learn[:LEARNED]
         maps = patches([pictures[i] for i in learn], preset.label_size)
         ensemble, _ = train(
             maps,
@@ -75,7 +78,7 @@ def _confusions(run, n_members, report):
         )
         ensembles.append(ensemble)
         if report:
-            report(k + 1, max(1, preset.n_folds) + 1)
+            report(len(ensembles), len(learned) + 1)
     for i, sample in enumerate(samples(preset, "test", run.data_root)):
         ensemble = ensembles[folds[i] if preset.n_folds else 0]
         maps = patches([sample.image], preset.label_size)
