@@ -1,14 +1,17 @@
 """The command line: diffseg list | fetch | run | evidence | figures | notebook | vote | status |
-clean.
+clean; for own images new | check | sweep | label | export.
 """
 
 import ast
 import sys
 from functools import reduce, wraps
 from itertools import chain
+from pathlib import Path
 
 import click
 
+from .files import atomic
+from .own.folder import file_of
 from .presets import BACKBONES, DATASETS, MINI, RECIPES, choose
 from .runs import Run
 from .runs.run import notebook_path, parameters_of
@@ -81,24 +84,34 @@ def _data_in_words(run):
 
 
 @main.command()
-@click.argument("dataset")
+@click.argument("dataset", metavar="DATASET_OR_BACKBONE")
 @click.option("--data", default="data", show_default=True, help=DATA)
 @click.option(
     "--classifiers", is_flag=True, help="also the published pixel classifiers, for diffseg vote"
 )
 @one_sentence
 def fetch(dataset, data, classifiers):
-    """Download images, labels and checkpoint of DATASET.
+    """Download what a dataset or a backbone needs.
 
-    The official ones: 47 MB for all datasets together, and 2.2 GB for each checkpoint.
+    The official images, labels and checkpoint of a dataset, or the checkpoint of a backbone: 47 MB
+    for all datasets together, and 2.2 GB for each checkpoint.
     """
+    from .official.download import fetch as fetch_files
+    from .official.download import fetch_weights
+
+    if dataset in BACKBONES and dataset not in DATASETS:
+        root = Run(MINI[0], data=data).data_root
+        if "urls" not in BACKBONES[dataset]:
+            click.echo(f"{dataset} ships with the project: nothing to fetch")
+        fetch_weights(dataset, root, click.echo)
+        return
     run = Run(dataset, data=data)
     if run.preset.painted:
         click.echo(f"{dataset} is painted and ships with the project: nothing to fetch")
-        return
-    from .official.download import fetch as fetch_files
-
-    fetch_files(run.preset, run.data_root, click.echo, classifiers)
+    elif run.preset.own:
+        fetch_weights(run.backbone_used, run.data_root, click.echo)
+    else:
+        fetch_files(run.preset, run.data_root, click.echo, classifiers)
 
 
 class Seeds(click.ParamType):
@@ -126,7 +139,9 @@ def options(*wanted):
             help="one or more, as --seeds 0,1,2 [default: 0; evidence: 0 to 4]",
         ),
         "recipe": click.option(
-            "--recipe", default="published", show_default=True, help=" or ".join(RECIPES)
+            "--recipe",
+            default="",
+            help=f"{' or '.join(RECIPES)} [default: published, or what a dataset.yml says]",
         ),
         "backbone": click.option(
             "--backbone",
@@ -201,7 +216,8 @@ RUNS = ("seeds", "recipe", "backbone", "data", "results", "device", "parameters"
 def run(**given):
     """Run notebooks 01 to 03 for DATASETS, then 04.
 
-    The four mini datasets if none is named. What is current is kept.
+    A dataset is a name that `diffseg list` prints, or the path of your own dataset.yml. The four
+    mini datasets if none is named. What is current is kept.
     """
     _runs(made_by("run", "figures"), [0], **given)
 
@@ -269,9 +285,34 @@ def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, **
 
         prepare(runs, min(given["jobs"] or cores(), len(runs)), click.echo)
     here = not (given["slurm"] or given["scheduler"])
+    if made_by("evidence")[0] in notebooks:
+        _need_test_images(runs)
     for one in {run.name: run for run in runs}.values():
         check(one, here, lambda words: click.echo(words, err=True))
     _make(runs, notebooks, extra, (), **given)
+    if not given["dry_run"]:
+        _say_patches(runs)
+
+
+def _need_test_images(runs):
+    """ValueError for a dataset that is scored by folds: 09 and 10 ask one ensemble about all."""
+    for run in runs:
+        if run.preset.n_folds:
+            raise ValueError(
+                f"{run.preset.file}: evidence needs test images; name a folder of them with "
+                "`test: FOLDER`, which holds images/ and masks/"
+            )
+
+
+def _say_patches(runs):
+    """Whether the features of somebody's own images are better than raw patches, a line per run."""
+    for run in runs:
+        if run.preset.own and run.path("patches").exists():
+            import pandas as pd
+
+            from .own.patches import patches_sentence
+
+            click.echo(patches_sentence(run, pd.read_csv(run.path("patches"), index_col=0)))
 
 
 def _notebook(name, again, data, results, device, parameters, **given):
@@ -345,6 +386,195 @@ def _launch(whole_plan, wanted, root, checksums, again, jobs, slurm, scheduler):
     expected = {job: expected_seconds(job) for job in wanted}
     how = {"memory_of": memory_of, "expected": expected, "again": again, "echo": click.echo}
     return launch(wanted_plan, place, checksums, room, **how)
+
+
+@main.command("new")
+@click.argument("folder")
+@click.option("--classes", default="", metavar="NAMES", help='names of the classes: "sky, tree"')
+@click.option(
+    "--from",
+    "source",
+    default="",
+    metavar="FILE_OR_FOLDER",
+    help="draw the masks from a COCO .json, or from a folder of labelme's .json files",
+)
+@one_sentence
+def new_(folder, classes, source):
+    """Make a folder for images and classes of your own.
+
+    It holds images/, masks/ and a dataset.yml, in which every default is written out.
+    """
+    from .own.annotations import new_from
+    from .own.new import new
+
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    if source:
+        drawn = new_from(folder, source, names)
+        click.echo(f"{len(drawn)} masks drawn in {folder}/masks, from {sum(drawn.values())} shapes")
+    elif not names:
+        raise ValueError('name the classes with --classes "a, b, c", or annotations with --from')
+    else:
+        new(folder, names)
+    todo = "images/" if source else "images/, masks of some of them (15 are a start) into masks/"
+    click.echo(
+        f"{folder}/dataset.yml is written. Put your images into {todo}; "
+        f"then `diffseg check {_quoted(folder)}`. The backbone photo knows "
+        f"{BACKBONES['photo']['knows']} only; dataset.yml says what else there is."
+    )
+
+
+@main.command()
+@click.argument("folder")
+@options("data", "results", "device")
+@click.option("--times/--no-times", default=True, help="measure how long run and label take")
+@one_sentence
+def check(folder, times, **where):
+    """Look at a folder of your own.
+
+    Sizes, classes, what is wrong, and how long it will take.
+    """
+    from .own.check import duration, report, write_picture
+
+    run = Run(str(file_of(folder)), **where)
+    table, problems = report(run.preset)
+    click.echo(table)
+    if problems:
+        raise ValueError("\n".join(problems))
+    click.echo(f"{write_picture(run)}: an image as the denoiser sees it")
+    if times:
+        click.echo(duration(run))
+    click.echo(f"Nothing is wrong. `diffseg run {_quoted(folder)}` is next.")
+
+
+@main.command()
+@click.argument("folder")
+@click.option("--steps", default="", metavar="STEPS", help='noise steps to try: "50 150 250"')
+@click.option(
+    "--members", type=click.IntRange(1), default=1, show_default=True, help="classifiers on a map"
+)
+@click.option("--write", is_flag=True, help="write the better set into dataset.yml")
+@options("backbone", "data", "results", "device")
+@one_sentence
+def sweep(folder, steps, members, write, **where):
+    """Find steps and decoder blocks for own images.
+
+    They are scored on held-out training images of FOLDER.
+    """
+    from .own.images import check_masks
+    from .own.sweep import STEPS, picture, sentence, write_choice
+    from .own.sweep import sweep as sweep_folder
+    from .runs import progress
+
+    run = Run(str(file_of(folder)), **where)
+    if write and run.name != run.preset.name:
+        raise ValueError("--write is for the backbone that dataset.yml names: leave --backbone out")
+    check_masks(run.preset)
+    asked = [int(word) for word in steps.split()] or STEPS
+    found = sweep_folder(run, asked, members, progress("steps"))
+    target = run.results_root / run.name / "sweep"
+    picture(run, found).save(target)
+    with atomic(target.with_suffix(".csv")) as partial:
+        found.maps.to_csv(partial, index=False, float_format="%.5g")
+    click.echo(f"{target}.png: every block at every step alone")
+    click.echo(sentence(run, found))
+    if write:
+        steps, blocks = found.best
+        write_choice(run.preset, steps, blocks)
+        click.echo(f"written into {run.preset.file}: steps {steps}, blocks {blocks}")
+
+
+@main.command()
+@click.argument("folder")
+@click.option(
+    "--run", "run_folder", default="", metavar="FOLDER", help="results/NAME/SEED of a run"
+)
+@click.option("--with", "file", default="", metavar="FILE", help="instead: what export wrote")
+@click.option("--all", "everything", is_flag=True, help="also the images that have a mask")
+@click.option("--backbone", default="", help="where the denoiser is, if it is none of this kit's")
+@options("data", "results", "device", "jobs", "slurm", "scheduler")
+@one_sentence
+def label(folder, run_folder, file, everything, backbone, data, results, device, **where):
+    """Label the images of FOLDER that have no mask.
+
+    Labels in the size of the images, overlays, and who needs a human first.
+    """
+    from .own.label import label_folder
+    from .own.labeller import labeller_of, load_labeller
+    from .runs import progress
+
+    if run_folder and file:
+        raise ValueError("--run and --with: choose one of them")
+    if file:
+        labeller = load_labeller(file, backbone)
+    elif run_folder:
+        labeller = labeller_of(run_folder, backbone)
+    else:
+        own = Run(str(file_of(folder)), results=results)
+        labeller = labeller_of(own.path("manifest").parent, backbone)
+    root = Run(MINI[0], data=data, device=device)
+    place, shards = _place_of_shards(root, labeller.backbone, **where)
+    n_images, n_made, seconds = label_folder(
+        folder,
+        labeller,
+        everything=everything,
+        place=place,
+        shards=shards,
+        data=root.data_root,
+        device=root.torch_device,
+        report=progress("images"),
+    )
+    click.echo(f"{n_images} images, {n_made} labelled now, in {folder}/predictions")
+    if seconds:
+        click.echo(
+            "seconds an image: {all:.2f}, of which denoiser {denoiser:.2f}, classifiers and vote "
+            "{vote:.2f}, files {files:.2f}".format(**seconds)
+        )
+    click.echo(f"Look at {folder}/predictions/index.html first: the least certain images")
+
+
+def _place_of_shards(root, backbone, jobs, slurm, scheduler):
+    """(who executes the shards of label, how many): on this machine one per core that has memory
+    enough, or one for the GPU.
+    """
+    import psutil
+
+    from .own.label import memory_of
+    from .runs.places import Dask, Here, Slurm
+    from .runs.preflight import GB, cores
+
+    if slurm and scheduler:
+        raise ValueError("--slurm and --scheduler: choose one of them")
+    if slurm:
+        return Slurm(slurm, root.results_root, root.runs_root), jobs or 1
+    if scheduler:
+        return Dask(scheduler), jobs or 1
+    if root.torch_device == "cuda":
+        return Here(), jobs or 1
+    room = int(psutil.virtual_memory().available / GB / memory_of(backbone))
+    return Here(), jobs or max(1, min(cores(), room))
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN")
+@click.argument("file")
+@click.option("--backbone", default="", help="where the denoiser is, if it is none of this kit's")
+@one_sentence
+def export(run_folder, file, backbone):
+    """Write a run's classifiers into a file.
+
+    RUN is a folder results/NAME/SEED; FILE ends with .safetensors. `diffseg label --with FILE`
+    takes it in any clone that has the denoiser.
+    """
+    from .own.labeller import labeller_of
+
+    if not file.endswith(".safetensors"):
+        raise ValueError(f"{file}: its name must end with .safetensors")
+    labeller_of(run_folder, backbone).save(file)
+    click.echo(f"{file}: {Path(file).stat().st_size / 1e6:.1f} MB")
+
+
+def _quoted(path):
+    return f'"{path}"' if " " in str(path) else str(path)
 
 
 @main.command()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from .files import read_json, sha256
+from .own.folder import names_a_yaml, preset_of
 from .presets import BACKBONES
 
 with warnings.catch_warnings():  # two decorators of its nn.py use the old spelling of torch.amp
@@ -22,6 +23,12 @@ with warnings.catch_warnings():  # two decorators of its nn.py use the old spell
     from guided_diffusion import script_util
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+ONLY_FOR_SAMPLING = ("sigma_small",)  # a flag of improved-diffusion that guided-diffusion dropped
+CONVERT = (
+    "a model of diffusers, which is not read; convert its U-Net to a guided-diffusion checkpoint "
+    "(a .pt or .safetensors file of its tensors, under the names of guided-diffusion's UNetModel) "
+    "and write a .json with flags, checkpoint, steps and blocks beside it"
+)
 
 
 @dataclass
@@ -51,6 +58,8 @@ class Backbone:
             blocks = self.blocks
         t = torch.full((len(images),), step, device=self.device)  # (B,)
         noised = self.diffusion.q_sample(images, t, noise=noise.expand_as(images))
+        if self.flags.get("rescale_timesteps"):  # such a network counts from 0 to 1000
+            t = t.float() * (1000 / self.diffusion.num_timesteps)
         with torch.no_grad(), Tap(self.model, blocks) as activations:
             self.model(noised, t)
         return activations
@@ -90,6 +99,7 @@ class Tap:
 def create(flags):
     """(U-Net, diffusion) of guided-diffusion; ValueError names a flag that it does not have."""
     known = script_util.model_and_diffusion_defaults()
+    flags = {flag: value for flag, value in flags.items() if flag not in ONLY_FOR_SAMPLING}
     unknown = [flag for flag in flags if flag not in known]
     if unknown:
         raise ValueError(
@@ -101,18 +111,27 @@ def create(flags):
 def describe(backbone):
     """The description of a backbone: a dict with flags, checkpoint, steps and blocks.
 
-    backbone: a name in BACKBONES, or a .json file beside its weights. ValueError or
-    FileNotFoundError for a name that is unknown and for a file that is absent or incomplete.
+    backbone: a name in BACKBONES, a .json file beside its weights, or somebody's own dataset.yml,
+    which names a backbone and may state other steps and blocks. ValueError or FileNotFoundError for
+    a name that is unknown and for a file that is absent or incomplete.
     """
     if backbone in BACKBONES:
         return dict(BACKBONES[backbone])
+    if names_a_yaml(backbone):
+        preset = preset_of(backbone)
+        stated = {"steps": list(preset.steps), "blocks": list(preset.blocks)}
+        return describe(preset.backbone) | {key: found for key, found in stated.items() if found}
     choices = f"choose from {', '.join(BACKBONES)}, or give a .json file"
     path = Path(backbone)
+    if any((path / name).exists() for name in ("model_index.json", "config.json", "unet")):
+        raise ValueError(f"{path}: {CONVERT}")
     if path.suffix != ".json":
         raise ValueError(f"unknown backbone {str(backbone)!r}; {choices}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such backbone file; {choices}")
     spec = read_json(path)
+    if "_class_name" in spec:
+        raise ValueError(f"{path}: {CONVERT}")
     missing = [key for key in ("flags", "checkpoint", "steps", "blocks") if key not in spec]
     if missing:
         raise ValueError(
@@ -125,6 +144,8 @@ def describe(backbone):
 
 def checkpoint_path(backbone, data="data"):
     """Where the weights of `backbone` lie: official ones in `data`/checkpoints."""
+    if names_a_yaml(backbone):
+        return checkpoint_path(preset_of(backbone).backbone, data)
     checkpoint = Path(describe(backbone)["checkpoint"])
     official = backbone in BACKBONES and not checkpoint.is_absolute()
     return Path(data) / "checkpoints" / checkpoint if official else checkpoint
@@ -333,6 +354,8 @@ def _to_bfloat16(module):
 def _checked_state(path, model, backbone):
     """The tensors of checkpoint `path`, memory-mapped; every key and shape is that of `model`."""
     state = _read_checkpoint(path, backbone)
+    if isinstance(state, dict) and "conv_in.weight" in state:
+        raise ValueError(f"{path}: {CONVERT}")
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds a {type(state).__name__}, not a state dict of tensors")
     for name, value in state.items():
@@ -343,6 +366,8 @@ def _checked_state(path, model, backbone):
     wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     found = {name: tuple(p.shape) for name, p in state.items()}
     no_match = f"this is not a checkpoint for the flags of backbone {backbone!r}"
+    if wanted != found:
+        no_match += _likely_flag(describe(backbone)["flags"], wanted, found)
     missing, unexpected = wanted.keys() - found.keys(), found.keys() - wanted.keys()
     for problem, names in (("missing", missing), ("unexpected", unexpected)):
         if names:
@@ -359,6 +384,48 @@ def _checked_state(path, model, backbone):
             f"instead of {wanted[first]}; {no_match}"
         )
     return state
+
+
+# Values of the flags that decide the names and shapes of the tensors.
+POSSIBLE = {
+    "class_cond": (True, False),
+    "learn_sigma": (True, False),
+    "resblock_updown": (True, False),
+    "use_scale_shift_norm": (True, False),
+    "num_res_blocks": (1, 2, 3, 4),
+    "num_channels": (32, 64, 96, 128, 160, 192, 256, 320),
+    "attention_resolutions": ("", "8", "16", "16,8", "32,16", "32,16,8", "64,32,16,8"),
+    "channel_mult": ("1,2,2", "1,2,4", "1,2,2,2", "1,2,3,4", "1,1,2,2,4,4", "1,1,2,3,4"),
+    "image_size": (32, 64, 128, 256, 512),
+}
+
+
+def _likely_flag(flags, wanted, found):
+    """In words, the change of one flag with which most tensors fit; "" if none helps.
+
+    wanted, found: {name: shape} of the network and of the file. Networks are made without memory.
+    """
+    least, words = _n_differences(wanted, found), ""
+    if not wanted.keys() & found.keys():  # it is something else
+        return words
+    for flag, values in POSSIBLE.items():
+        for value in values:
+            try:
+                with torch.device("meta"):
+                    model, _ = create(flags | {flag: value})
+            except (ValueError, RuntimeError, AssertionError, ZeroDivisionError):
+                continue  # not a network, such as one with an odd number of channels
+            shapes = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+            n_differences = _n_differences(shapes, found)
+            if n_differences < least:
+                fits = "it fits" if n_differences == 0 else "it fits better"
+                least, words = n_differences, f"; with the flag {flag}: {value!r} {fits}"
+    return words
+
+
+def _n_differences(wanted, found):
+    """How many tensors are missing, unexpected or of another shape."""
+    return len(set(wanted.items()) ^ set(found.items()))
 
 
 def _read_checkpoint(path, backbone):

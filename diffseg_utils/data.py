@@ -1,6 +1,7 @@
 """Images and labels of a split, painted or from files; every check of input; tiny regions."""
 
 import hashlib
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,8 @@ class Sample(NamedTuple):
 def samples(preset, split, root="data"):
     """Yield the Samples of a split ("train", "validation", "test"), one at a time.
 
-    They are painted, or read from `root`/datasets/<name>/. ValueError or FileNotFoundError names
-    the file and what is wrong with it.
+    They are painted, or read from `root`/datasets/<name>/, or from somebody's own folder.
+    ValueError or FileNotFoundError names the file and what is wrong with it.
     """
     if split not in preset.counts:
         raise ValueError(f"unknown split {split!r}; choose from {', '.join(preset.counts)}")
@@ -40,6 +41,10 @@ def samples(preset, split, root="data"):
         for index in range(first, first + n_images):
             image, label = paint(preset.painted, split, index)
             yield Sample(f"{split}_{index:03d}", image, label)
+    elif preset.own:
+        from .own.images import samples_of
+
+        yield from islice(samples_of(preset, split), n_images)
     else:
         for path in image_files(preset, split, root):
             image = read_image(path)
@@ -66,10 +71,25 @@ def image_files(preset, split, root="data"):
     return files[first:end]
 
 
+def files_of(preset, split, root="data"):
+    """The paths of the images and labels of a split, in order; none of painted ones."""
+    if preset.painted or not preset.counts[split]:
+        return []
+    if preset.own:
+        from .own.folder import pairs_of
+
+        return [path for pair in pairs_of(preset, split) for path in pair]
+    images = image_files(preset, split, root)
+    return [path for image in images for path in (image, image.with_suffix(".npy"))]
+
+
 def labels_of(preset, split, root="data"):
-    """Labels int64 [B, H, W] of a split; in the training split tiny regions are ignored."""
+    """Labels int64 [B, H, W] of a split; in the training split tiny regions are ignored.
+
+    Scribbles stay, however small they are.
+    """
     labels = [sample.label for sample in samples(preset, split, root)]
-    if split == "train":
+    if split == "train" and not preset.unlabelled:
         labels = [
             ignore_tiny_regions(label, preset.n_classes, preset.ignore_label) for label in labels
         ]

@@ -17,6 +17,7 @@ from .evaluation import evaluate, predictions
 from .evaluation.observers import disputes
 from .figures.layout import CHANGE_COLOURS, paint_changes
 from .figures.style import colour_labels
+from .own.folds import test_ensemble
 from .voting import (
     RULES,
     disagreement,
@@ -40,7 +41,7 @@ def explore(run, scores=None, k=1.0):
     scores: those of the run, if they are at hand; k: where its slider starts.
     FileNotFoundError if the run has not been made.
     """
-    ensemble = run.ensemble()
+    ensemble = test_ensemble(run)
     maps = run.maps("test")
     scores = scores or run.scores()
     if "disputes" not in scores.observed:  # scores of an older version

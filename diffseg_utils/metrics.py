@@ -10,6 +10,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from .presets import PADDING
+
 PROTOCOLS = ("published", "masked")
 
 # ---- counting -----------------------------------------------------------------------------------
@@ -18,6 +20,7 @@ PROTOCOLS = ("published", "masked")
 def confusion(prediction, truth, n_classes):
     """Counts int64 [C + 1, C] of two integer tensors or arrays of one shape.
 
+    Pixels whose truth is PADDING lie beside the image and are not counted.
     ValueError for shapes that differ, floats, or a prediction outside 0..C-1.
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
@@ -28,6 +31,9 @@ def confusion(prediction, truth, n_classes):
             raise ValueError(f"{name} must hold integer class ids, not {array.dtype}")
     prediction = prediction.astype(np.int64).ravel()
     truth = truth.astype(np.int64).ravel()
+    if n_classes <= PADDING:
+        inside = truth != PADDING
+        prediction, truth = prediction[inside], truth[inside]
     outside = prediction[(prediction < 0) | (prediction >= n_classes)]
     if outside.size:
         raise ValueError(

@@ -1,7 +1,8 @@
 """Every constant: datasets, backbones, training recipes, the values of k. Nothing is computed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 _BLOB = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
 _YANDEX = "https://storage.yandexcloud.net/yandex-research/ddpm-segmentation/"
@@ -9,6 +10,10 @@ DATA_URLS = [_YANDEX + "datasets.tar.gz"]
 CLASSIFIER_URLS = ["https://www.dropbox.com/s/kap229jvmhfwh7i/pixel_classifiers.tar?dl=1"]
 
 # ---- datasets -----------------------------------------------------------------------------------
+
+# The label of pixels beside an image that is not square, or that nobody has labelled: they are
+# neither trained on nor counted, under both protocols. (What is ignored counts under "published".)
+PADDING = 254
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,22 @@ class Preset:
     epochs: int = 100  # at most; the published number
     sides: tuple = ()  # pairs of classes, left and right, that change places in a mirror image
 
+    own: ClassVar[bool] = False  # True for somebody's own folder of images, see own/folder.py
+    recipe: ClassVar[str] = "published"  # unless another one is asked for
+    n_folds: ClassVar[int] = 0  # folds of the training images that give scores without test images
+    unlabelled: ClassVar[bool] = False  # True if labels are sparse scribbles
+
     @property
     def n_classes(self):
         return len(self.classes)
+
+    def stored_splits(self):
+        """The splits that have images of their own."""
+        return [split for split, count in self.counts.items() if count]
+
+    def described(self):
+        """All that decides results, by name and value."""
+        return asdict(self)
 
     def mirrored_classes(self):
         """The class id that each class has in a mirror image: [C]."""
@@ -215,7 +233,7 @@ MINI_FLAGS = dict(
 )
 
 
-def _official(name, *more):
+def _official(name, knows, *more):
     """An official 256 px checkpoint, with the published choice of steps and decoder blocks."""
     urls = [*(base + f"{name}.pt" for base in more), _YANDEX + f"models/ddpm_checkpoints/{name}.pt"]
     return dict(
@@ -223,16 +241,18 @@ def _official(name, *more):
         checkpoint=f"{name}.pt",
         steps=[50, 150, 250],
         blocks=[5, 6, 7, 8, 12],
+        knows=knows,
         urls=urls,
     )
 
 
-def _shipped(name, images, steps, sha256):
+def _shipped(name, knows, images, steps, sha256):
     """A 64 px network in weights/ (see its README.md), which saw so many images in its training."""
     return dict(
         flags=MINI_FLAGS,
         checkpoint=str(Path(__file__).parent / "weights" / f"{name}.safetensors"),
         images=images,
+        knows=knows,
         steps=steps,
         blocks=[2, 3, 4, 5, 6],
         sha256=sha256,
@@ -240,18 +260,30 @@ def _shipped(name, images, steps, sha256):
 
 
 BACKBONES = {
-    "lsun_bedroom": _official("lsun_bedroom", _BLOB),
-    "ffhq": _official("ffhq"),
-    "lsun_cat": _official("lsun_cat", _BLOB),
-    "lsun_horse": _official("lsun_horse", _BLOB),
+    "lsun_bedroom": _official("lsun_bedroom", "bedrooms", _BLOB),
+    "ffhq": _official("ffhq", "faces"),
+    "lsun_cat": _official("lsun_cat", "cats", _BLOB),
+    "lsun_horse": _official("lsun_horse", "horses", _BLOB),
+    # OpenAI's unconditional network: photographs of anything. Nobody has published which steps and
+    # blocks are best there, so it has those of the others; `diffseg sweep` tells better ones.
+    "imagenet": dict(
+        flags=_ADM_256 | {"dropout": 0.0},
+        checkpoint="256x256_diffusion_uncond.pt",
+        steps=[50, 150, 250],
+        blocks=[5, 6, 7, 8, 12],
+        knows="a thousand kinds of things (ImageNet)",
+        urls=[_BLOB + "256x256_diffusion_uncond.pt"],
+    ),
     "mini": _shipped(
         "mini",
+        "the painted scenes of this kit",
         534_528,
         [5, 50, 150],  # chosen on validation images, see notebook 07
         "5063ee3bc4c4a39c2784db45696bcd21454e5532e0fd5d640a93b4329bcf18d4",
     ),
     "photo": _shipped(
         "photo",
+        "rooms, faces and cats",
         187_800,
         [50, 150, 250],
         "50905f43633fe68e9a58da070412269ec7acae66ebd2db36d952634d52a8ed79",

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from diffseg_utils.backbone import Tap, create, load_backbone, shared_noise
+from diffseg_utils.backbone import Tap, anatomy, create, load_backbone, shared_noise
 from diffseg_utils.data import to_input
+from diffseg_utils.presets import BACKBONES
 
 
 @pytest.fixture
@@ -161,6 +162,66 @@ def test_unexpected_keys_are_named(write, tiny_weights):
     assert "1 unexpected keys of 144, such as label_emb.weight" in refusal(
         ValueError, write({**tiny_weights, "label_emb.weight": torch.zeros(3)})
     )
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ({"num_res_blocks": 2}, "with the flag num_res_blocks: 1 it fits"),
+        ({"num_channels": 64}, "with the flag num_channels: 32 it fits"),
+        ({"class_cond": True}, "with the flag class_cond: False it fits"),
+        ({"learn_sigma": False}, "with the flag learn_sigma: True it fits"),
+        ({"use_scale_shift_norm": False}, "with the flag use_scale_shift_norm: True it fits"),
+        ({"resblock_updown": False}, "with the flag resblock_updown: True it fits"),
+        (
+            {"learn_sigma": False, "num_res_blocks": 2},
+            "with the flag num_res_blocks: 1 it fits better",
+        ),
+    ],
+)
+def test_the_flag_that_likely_differs_is_named(write, tiny_spec, flags, words):
+    sentence = refusal(ValueError, write(flags={**tiny_spec["flags"], **flags}))
+    assert sentence.endswith(words), sentence
+
+
+def test_a_file_of_something_else_names_no_flag(write):
+    sentence = refusal(ValueError, write({"weight": torch.zeros(3)}))
+    assert sentence.endswith("own.json'"), "no flag explains it"
+
+
+def test_models_of_diffusers_are_refused_in_one_sentence(write, tiny_weights, tmp_path):
+    words = "a model of diffusers, which is not read; convert its U-Net to a guided-diffusion"
+    sentence = refusal(ValueError, write({"conv_in.weight": torch.zeros(3), **tiny_weights}))
+    assert f"unet.pt: {words}" in sentence
+    folder = tmp_path / "ddpm-cat"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"_class_name": "UNet2DModel", "sample_size": 32}')
+    assert f"ddpm-cat: {words}" in refusal(ValueError, str(folder))
+    assert f"config.json: {words}" in refusal(ValueError, str(folder / "config.json"))
+
+
+def test_rescaled_timesteps_are_honoured(write, tiny_spec, whole, noised):
+    """A network of improved-diffusion: 4000 steps, of which it is told from 0 to 1000."""
+    flags = tiny_spec["flags"] | {"diffusion_steps": 4000, "sigma_small": False}
+    plain = load_backbone(write(flags=flags))
+    rescaled = load_backbone(write(flags={**flags, "rescale_timesteps": True}))
+    x, noise = noised.clamp(-1, 1), shared_noise(32)
+    t = torch.full((2,), 600)
+    seen = rescaled.diffusion.q_sample(x, t, noise=noise.expand_as(x))
+    expected = oracle.block_outputs(whole[0], seen, torch.full((2,), 150.0))
+    assert_close(rescaled(x, 600, noise), [expected[b] for b in rescaled.blocks])
+    assert not torch.equal(plain(x, 600, noise)[0], rescaled(x, 600, noise)[0])
+
+
+@pytest.mark.parametrize("name", ["lsun_bedroom", "ffhq", "lsun_cat", "lsun_horse", "imagenet"])
+def test_the_official_networks_have_the_published_shape(name):
+    """566 tensors, 552,814,086 weights, 8448 features at the published steps and blocks."""
+    with torch.device("meta"):
+        model, _ = create(BACKBONES[name]["flags"])
+    assert len(model.state_dict()) == 566
+    assert sum(p.numel() for p in model.parameters()) == 552_814_086
+    n_features, _, n_bytes = anatomy(name)
+    assert (n_features, n_bytes) == (8448, 4 * 552_814_086)
 
 
 def test_another_architecture(write, tiny_spec):

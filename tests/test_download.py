@@ -48,6 +48,7 @@ def checkpoint():
 INSIDE = "ddpm/50_150_250_5_6_7_8_12"
 FILES = {
     "lsun_cat.pt": checkpoint(),
+    "256x256_diffusion_uncond.pt": checkpoint(),
     "datasets.tar.gz": archive("datasets/cat_15/real/train/a.png", "datasets/horse_21/b.png"),
     "pixel_classifiers.tar": archive(
         f"pixel_classifiers/cat_15/{INSIDE}/model_0.pth", "pixel_classifiers/horse_21/b.pth"
@@ -117,6 +118,8 @@ def official(address, monkeypatch):
             [place["pixel_classifiers.tar"][0] + "?dl=1"],
         )
         monkeypatch.setitem(presets.BACKBONES["lsun_cat"], "urls", place["lsun_cat.pt"])
+        imagenet = place["256x256_diffusion_uncond.pt"]
+        monkeypatch.setitem(presets.BACKBONES["imagenet"], "urls", imagenet)
 
     return official
 
@@ -242,6 +245,20 @@ def test_fetch_brings_everything_once(official, tmp_path):
     assert other.exit_code == 1 and "lsun_horse.pt could not be downloaded" in other.output
 
 
+def test_fetch_brings_the_checkpoint_of_a_backbone_alone(official, tmp_path):
+    official("truncated")
+    bad = diffseg("fetch", "imagenet", "--data", tmp_path)
+    assert bad.exit_code == 1 and "could not be downloaded" in bad.output
+    official("good")
+    found = diffseg("fetch", "imagenet", "--data", tmp_path)
+    assert found.exit_code == 0, found.output
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "256x256_diffusion_uncond.pt",
+        "256x256_diffusion_uncond.pt.sha256",
+    ]
+    assert "ships with the project" in diffseg("fetch", "photo", "--data", tmp_path).output
+
+
 def test_fetch_leaves_the_classifiers_alone_unless_asked(official, tmp_path):
     official()
     fetch(presets.DATASETS["cat_15"], tmp_path, echo=lambda _: None)
@@ -267,8 +284,8 @@ def test_the_official_addresses():
     ]
     assert [
         len(presets.BACKBONES[name]["urls"])
-        for name in ("lsun_bedroom", "lsun_cat", "lsun_horse", "ffhq")
-    ] == [2, 2, 2, 1]
+        for name in ("lsun_bedroom", "lsun_cat", "lsun_horse", "ffhq", "imagenet")
+    ] == [2, 2, 2, 1, 1]
 
 
 # ---- what a long run says before it starts ------------------------------------------------------
@@ -318,12 +335,12 @@ def test_disk_is_said_and_checked_before_any_download(tmp_path, monkeypatch):
 
 def test_the_first_stop_of_the_published_recipe_by_hand(smoke):
     pixels = 4 * 64 * 64  # four training images, all of them labelled
-    assert estimate._first_stop(smoke[0]) == pixels // 64  # one epoch, by its preset
+    assert estimate.fewest_steps(smoke[0]) == pixels // 64  # one epoch, by its preset
     longer = SimpleNamespace(
         preset=presets.replace(smoke[0].preset, epochs=100), recipe="published", data_root="data"
     )
     assert (
-        estimate._first_stop(longer) == 4 * (pixels // 64) + 52
+        estimate.fewest_steps(longer) == 4 * (pixels // 64) + 52
     )  # test_classifiers works this stop out
 
 

@@ -16,6 +16,7 @@ from ..backbone import Backbone, shared_noise
 from ..data import Sample, batches, labels_of, samples
 from ..features import extract
 from ..metrics import confusion, mean_iou
+from ..own.folds import predictions_of_fold
 from ..training import train
 from ..voting import RULES, vote
 from .scores import Prediction, evaluate, predictions
@@ -39,9 +40,12 @@ def folds(source, preset, root="data", n_folds=5):
         others = _maps(source, preset, "validation", root)
         return [(maps, labels, others, labels_of(preset, "validation", root))]
     truths = _truths(preset, root)
-    fold = torch.arange(len(labels)) % n_folds  # (B,)
+    if preset.own:
+        fold = torch.tensor(preset.folds(n_folds))  # (B,), the tiles of an image in one fold
+    else:
+        fold = torch.arange(len(labels)) % n_folds  # (B,)
     found = []
-    for k in range(n_folds):
+    for k in range(min(n_folds, int(fold.max()) + 1)):
         learn, score = fold != k, fold == k
         found.append((maps[learn], labels[learn], maps[score], truths[score]))
     return found
@@ -153,9 +157,13 @@ def held_out_predictions(run, ensemble, report=None):
     """Predictions on which a k is chosen: of the validation split, by the members of `run`.
 
     A dataset without one gets one: other members, trained with the tuned recipe without the last
-    fifth of the training images, predict that fifth.
+    fifth of the training images, predict that fifth. Where scores come from folds, it is the first
+    fold.
     """
     preset = run.preset
+    if preset.n_folds and not preset.counts["validation"]:
+        yield from predictions_of_fold(run, 0, report)
+        return
     if preset.counts["validation"]:
         yield from predictions({run.seed: ensemble}, run.stream("validation", report=report))
         return

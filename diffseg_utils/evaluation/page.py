@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..presets import RECIPES
+from ..presets import DATASETS, RECIPES
 from . import tables
 
 ASKED = {
@@ -56,7 +56,7 @@ def findings(folder):
     lines = []
     for recipe, ending in (("published", ""), ("tuned", "_tuned")):
         files = sorted(folder.glob(f"*/evidence{ending}.csv"))
-        painted = [file for file in files if "@" not in file.parent.name]
+        painted = [file for file in files if _is_painted(file.parent.name)]
         if not painted:
             continue
         rows = pd.concat([_most(pd.read_csv(file)) for file in painted])
@@ -70,6 +70,10 @@ def findings(folder):
     if len(gains):
         lines.append(f"The tuned recipe against the published one, all datasets: {_range(gains)}.")
     return ["\n".join(lines).strip()] if lines else []
+
+
+def _is_painted(name):
+    return name in DATASETS and DATASETS[name].painted is not None
 
 
 def effects_table(folder):

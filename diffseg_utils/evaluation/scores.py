@@ -19,6 +19,7 @@ import xarray as xr
 
 from ..files import atomic, read_json
 from ..metrics import confusion, mean_iou
+from ..own.folder import preset_from
 from ..presets import Preset
 
 OUTSIDE = "outside"  # the row of a confusion for truths that are no class
@@ -453,6 +454,10 @@ class Result:
     scores: Scores
     manifests: dict  # {seed: what run.json holds}
 
+    def setting(self, seed):
+        """The folder of a seed in the runs' folders, as in runs.Run."""
+        return f"seed{seed}" + ("" if self.recipe == "published" else f"_{self.recipe}")
+
     @property
     def title(self):
         """The name, and the recipe where it is not the published one."""
@@ -482,7 +487,7 @@ def load_results(root):
         results[name, recipe] = Result(
             name,
             recipe,
-            Preset(**found[0][1]["preset"]),
+            preset_from(found[0][1]["preset"]),
             _joined(_same_splits(scores), "seed", f"{Path(root) / name}, recipe {recipe}"),
             {run["seed"]: run for _, run in found},
         )

@@ -308,13 +308,16 @@ def training_seconds(folder, seed=0):
 
 # ---- all runs: Table I and its figures ----------------------------------------------------------
 
-BLOCKS = ("official checkpoint", "other backbone", "painted")  # not to be compared with each other
+# Of Table I; runs of different blocks are not to be compared with each other.
+BLOCKS = ("official checkpoint", "other backbone", "painted", "own images")
 
 
 def block_of(result):
     """The block of Table I in which a run stands: a name in BLOCKS."""
     if result.preset.painted:
         return "painted"
+    if result.preset.own:
+        return "own images"
     return "other backbone" if "@" in result.name else "official checkpoint"
 
 
@@ -374,7 +377,7 @@ def difference_table(results, new="entropy_weighted", olds=("majority", "mean"))
 
 def class_differences(results, seed, new="entropy_weighted", old="majority"):
     """Frame (name, painted, class, share of the pixels in percent, difference) of one seed."""
-    parts = []
+    parts = [pd.DataFrame(columns=["name", "painted", "class", "share", "difference"])]
     for result in of_seed(results, seed):
         scores = result.scores
         counts = scores.of("test").counts.sel(seed=seed).sum("image")
@@ -388,21 +391,29 @@ def class_differences(results, seed, new="entropy_weighted", old="majority"):
             "difference": 100 * (iou(a, scores.ignore_label) - iou(b, scores.ignore_label)),
         }
         parts.append(pd.DataFrame(part))
-    return pd.concat(parts).dropna().query("share > 0")
+    return _together(parts).dropna().query("share > 0")
 
 
 def image_differences(results, seed, new="entropy_weighted", old="majority"):
     """Frame (name, difference of the image's own mIoU) of one seed, a row per test image."""
-    parts = []
+    parts = [pd.DataFrame(columns=["name", "difference"], dtype=float)]
     for result in of_seed(results, seed):
         difference = image_gains(result.scores, seed, new, old)
         parts.append(pd.DataFrame({"name": result.name, "difference": difference}))
-    return pd.concat(parts)
+    return _together(parts)
 
 
-def of_seed(results, seed, recipe="published"):
-    """The Results of one recipe that have this seed."""
-    return [r for r in results.values() if r.recipe == recipe and seed in r.scores.seeds]
+def _together(parts):
+    """The frames after the first below each other; the first, which is empty, if there are none."""
+    return pd.concat(parts[1:]) if parts[1:] else parts[0]
+
+
+def of_seed(results, seed):
+    """The Results that have this seed, of the recipe of their dataset: the published one, but for
+    somebody's own images.
+    """
+    own = [r for r in results.values() if r.recipe == r.preset.recipe]
+    return [r for r in own if seed in r.scores.seeds]
 
 
 # ---- costs --------------------------------------------------------------------------------------

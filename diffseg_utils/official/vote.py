@@ -32,6 +32,8 @@ def apply(run, folder, votes=None, stored=lambda: False, echo=print):
     else:
         ensemble = PixelEnsemble.from_published(folder)
     preset = run.preset
+    if preset.n_folds:
+        raise ValueError(f"{preset.file}: voting needs test images; name a folder with `test:`")
     check_fit(ensemble, preset, run.backbone_used, folder)
     counts = {}
     for split in ("validation", "test"):
@@ -75,7 +77,7 @@ def _is_there(run, split):
     if split == "test":
         return True
     folder = run.data_root / "datasets" / preset.name / dict(preset.folders)[split]
-    return bool(preset.counts[split] and (preset.painted or folder.is_dir()))
+    return bool(preset.counts[split] and (preset.painted or preset.own or folder.is_dir()))
 
 
 def _stored_noise(run):

@@ -30,7 +30,7 @@ def prepare(runs, workers=1, echo=print):
     """
     echo(disk(runs))
     for run in runs:
-        if not run.preset.painted:
+        if not (run.preset.painted or run.preset.own):
             fetch_folder(DATA_URLS, run.data_root, "datasets", run.dataset, echo)
     for i, run in enumerate(runs):
         fetch_weights(run.backbone_used, run.data_root, echo)
@@ -49,7 +49,8 @@ def disk(runs):
             maps[run.name] = image_bytes[run.name] * sum(run.preset.counts.values())
         if not (path := checkpoint_path(run.backbone_used, run.data_root)).exists():
             downloads[path] = weights
-        if not (path := run.data_root / "datasets").is_dir() and not run.preset.painted:
+        needs_data = not (run.preset.painted or run.preset.own)
+        if not (path := run.data_root / "datasets").is_dir() and needs_data:
             downloads[path] = DATA_BYTES
     needed, free, words = Counter(), {}, []
     for what, place, sizes in (
@@ -78,23 +79,24 @@ def effort(runs, workers=1):
     are taken to have the U-Net of the first.
     """
     first = runs[0]
-    maps, image_seconds = _extraction(first)
+    maps, image_seconds = extraction_cost(first)
     images = sum({run.name: sum(run.preset.counts.values()) for run in runs}.values())
-    training = sum(_first_stop(run) * _step_seconds(run, maps) for run in runs)
+    training = sum(fewest_steps(run) * _step_seconds(run, maps) for run in runs)
     hours = (images * image_seconds + training) / 3600
     kept = max(maps.nbytes / maps.n_images * run.preset.counts["train"] for run in runs)
     kept = widened(kept)
     device, own = first.torch_device, _peak(first.torch_device)
     return (
         f"time: at least {hours:.3g} hours on {device} "
-        f"({images} images of {image_seconds:.3g} s, then training; measured on {first.dataset}); "
+        f"({images} images of {image_seconds:.3g} s, then training; "
+        f"measured on {first.preset.name}); "
         f"memory: {own / GB:.2g} GB of its own and {kept / GB:.2g} GB of feature maps "
         "for each run, "
         f"{workers} at a time"
     )
 
 
-def _extraction(run):
+def extraction_cost(run):
     """(float16 maps of the first training images, seconds of an image); one step stands for all
     steps.
     """
@@ -136,7 +138,7 @@ def _step_seconds(run, maps):
     return max(seconds[1] - seconds[0], 0) / (STEPS - 1)
 
 
-def _first_stop(run):
+def fewest_steps(run):
     """Training steps of `run`, at least."""
     recipe, preset = RECIPES[run.recipe], run.preset
     labels = labels_of(preset, "train", run.data_root)

@@ -27,6 +27,7 @@ from .run import PACKAGE, project
 # are ignored
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 PATIENCE = 20  # seconds without a dask worker
+EXECUTE = "diffseg_utils.runs.execute"  # what a child process runs, unless a task says otherwise
 
 
 class Gone(Exception):
@@ -95,7 +96,7 @@ class Here:
 
     def _start(self, task, said):
         return subprocess.Popen(
-            [sys.executable, "-m", "diffseg_utils.runs.execute", *task["arguments"]],
+            [sys.executable, "-m", task.get("program", EXECUTE), *task["arguments"]],
             cwd=task["project"],
             env=MALLOC | os.environ | task["environment"],
             stdin=subprocess.PIPE,

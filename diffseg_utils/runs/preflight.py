@@ -67,9 +67,14 @@ def check(run, here=True, echo=print):
     if not weights.exists():
         raise FileNotFoundError(
             f"{weights}: the checkpoint of backbone {run.backbone_used!r} is missing; "
-            f"`diffseg fetch {run.dataset}` downloads it"
+            f"`diffseg fetch {run.preset.backbone if run.preset.own else run.dataset}` downloads it"
         )
     if run.preset.painted:
+        return
+    if run.preset.own:
+        from ..own.images import check_masks
+
+        check_masks(run.preset)
         return
     from ..data import absent_classes, labels_of, samples
 

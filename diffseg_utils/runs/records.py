@@ -104,7 +104,9 @@ def code_of(notebook):
 
 def modules_of(job):
     """{file: checksum} of the modules that decide what a job leaves."""
-    family = job.run.preset.painted if "preset" in job.stage.settings else "all"
+    family = "all"
+    if "preset" in job.stage.settings:
+        family = "own" if job.run.preset.own else job.run.preset.painted
     files = [file for module in job.stage.computes for file in files_of(module, family)]
     names = [file.relative_to(PACKAGE).as_posix() for file in files]
     return {name: checksum_of_module(name) for name in names}
@@ -118,12 +120,15 @@ def checksum_of_module(name):
 
 def files_of(module, family="all"):
     """The files of a module; of scenes/, those that paint a family (none for photographs, "all" for
-    all).
+    all); of own/, those that decide results of somebody's own folder (none for other datasets).
     """
+    if module == "own":
+        names = ("folder", "images", "folds", "patches") if family == "own" else ()
+        return [PACKAGE / "own" / f"{name}.py" for name in names]
     if module != "scenes":
         return [PACKAGE / f"{module}.py"]
     folder = PACKAGE / "scenes"
-    if family is None:
+    if family in (None, "own"):
         return []
     if family == "all":
         return sorted(folder.glob("*.py"))
@@ -137,18 +142,19 @@ def decisive_parameters(job):
     """
     skipped = {*WHERE, "backbone"} if "backbone" in job.stage.settings else {*WHERE}
     effective = parameters_of(job.notebook) | job.parameters()
+    if "dataset" in effective and job.run.preset.own:
+        effective["dataset"] = job.run.preset.name  # a folder that was moved is the same dataset
     return {name: value for name, value in effective.items() if name not in skipped}
 
 
 def _preset(job, checksums):
-    from ..data import image_files
+    from ..data import files_of
 
     preset, files = job.run.preset, {}
-    if not preset.painted:
-        for split, count in preset.counts.items():
-            for image in image_files(preset, split, job.run.data_root) if count else ():
-                files |= checksums.of(image) | checksums.of(image.with_suffix(".npy"))
-    return asdict(preset) | {"images and labels": _digest(json.dumps(list(files.values())))}
+    for split in () if preset.painted else preset.counts:
+        for path in files_of(preset, split, job.run.data_root):
+            files |= checksums.of(path)
+    return preset.described() | {"images and labels": _digest(json.dumps(list(files.values())))}
 
 
 def backbone_of(run):
@@ -280,11 +286,11 @@ def write_manifest(job, found, seconds, facts):
     first = made[FEATURES]["fingerprint"]["values"]
     packages = ("torch", "numpy", "guided-diffusion-sdk", "papermill", "diffseg-utils")
     content = {
-        "dataset": run.dataset,
+        "dataset": run.preset.name,
         "backbone": run.name.partition("@")[2] or run.preset.backbone,
         "seed": run.seed,
         "recipe": run.recipe,
-        "preset": asdict(run.preset),
+        "preset": run.preset.described(),
         "parameters": {
             name: value
             for record in made.values()

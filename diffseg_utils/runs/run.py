@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 from ..files import atomic, write_json
+from ..own.folder import file_of, names_a_file, preset_of
 from ..presets import DATASETS, RECIPES, choose
 
 PACKAGE = Path(__file__).parents[1]
@@ -24,7 +26,9 @@ PATHS = {
     "features": "{data}/{name}/features",
     "history": "{results}/{name}/{setting}/history.csv",
     "ensemble": "{data}/{name}/{setting}/ensemble.safetensors",
+    "folds": "{data}/{name}/{setting}/folds",
     "scores": "{results}/{name}/{setting}/scores.npz",
+    "patches": "{results}/{name}/{setting}/patches.csv",
     "examples": "{data}/{name}/{setting}/examples.npz",
     "manifest": "{results}/{name}/{setting}/run.json",
     "evidence": "{results}/{name}/evidence{variant}.npz",
@@ -88,36 +92,44 @@ class Run:
     """One dataset, backbone, seed and recipe, and where its files lie.
 
     Small results go to results/<name>/<setting>/, big files to data/runs/<name>/<setting>/ beside
-    results/; `data` holds downloads. Relative paths count from the project. A notebook that a
-    person runs writes to data/exploring, and reads from there what it finds there (`exploring`).
-    ValueError for an unknown dataset, recipe or device.
+    results/; `data` holds downloads. Relative paths count from the project. dataset: a name in
+    DATASETS, or the path of somebody's own dataset.yml or of its folder. recipe: empty for the
+    dataset's own. A notebook that a person runs writes to data/exploring, and reads from there what
+    it finds there (`exploring`). ValueError for an unknown dataset, recipe or device.
     """
 
     dataset: str
     seed: int = 0
-    recipe: str = "published"
+    recipe: str = ""
     backbone: str = ""
     data: str = "data"
     results: str = "results"
     device: str = "auto"
 
     def __post_init__(self):
-        choose("dataset", self.dataset, DATASETS)
+        if self.dataset not in DATASETS and names_a_file(self.dataset):
+            object.__setattr__(self, "dataset", str(file_of(self.dataset)))  # the class is frozen
+        object.__setattr__(self, "recipe", self.recipe or self.preset.recipe)
         choose("recipe", self.recipe, RECIPES)
         choose("device", self.device, dict.fromkeys(DEVICES))
 
-    @property
+    @cached_property
     def preset(self):
-        return DATASETS[self.dataset]
+        """The Preset; of somebody's own folder it is read once."""
+        return preset_of(self.dataset)
 
     @property
     def backbone_used(self):
-        """The backbone asked for (a relative .json counts from the project), or the preset's
-        own.
+        """The backbone asked for (a relative .json counts from the project), or the preset's own.
+
+        A dataset.yml that states steps or blocks stands for its backbone, read there.
         """
         if self.backbone.endswith(".json"):
             return str(_from_project(self.backbone))
-        return self.backbone or self.preset.backbone
+        preset = self.preset
+        if preset.own and self.name == preset.name and (preset.steps or preset.blocks):
+            return self.dataset
+        return self.backbone or preset.backbone
 
     @property
     def torch_device(self):
@@ -127,8 +139,8 @@ class Run:
     def name(self):
         """<dataset>, or <dataset>@<backbone> where that is not the dataset's own."""
         if self.backbone in ("", self.preset.backbone):
-            return self.dataset
-        return f"{self.dataset}@{Path(self.backbone).stem}"
+            return self.preset.name
+        return f"{self.preset.name}@{Path(self.backbone).stem}"
 
     @property
     def variant(self):
@@ -225,11 +237,14 @@ class Run:
         return PixelEnsemble.load(self.source("ensemble")).to(self.torch_device)
 
     def maps(self, split):
-        """The FeatureMaps of a split, from notebook 01; FileNotFoundError if not extracted."""
+        """The FeatureMaps of a split, from notebook 01; FileNotFoundError if not extracted.
+
+        In folds the test images are the training images.
+        """
         from ..features import FeatureMaps
 
         self._check_split(split)
-        return FeatureMaps.load(self.source("features") / split)
+        return FeatureMaps.load(self.source("features") / self._stored(split))
 
     def samples(self, split):
         """The Samples of a split, images and labels, as a list."""
@@ -242,6 +257,11 @@ class Run:
         """ValueError for a split that this dataset does not have."""
         there = {name: count for name, count in self.preset.counts.items() if count}
         choose("split", split, there)
+
+    def _stored(self, split):
+        """The split under which the maps of `split` are stored."""
+        in_folds = self.preset.n_folds and split == "test"
+        return "train" if in_folds else split
 
     def stream(
         self,
@@ -271,8 +291,9 @@ class Run:
         if stored is True and self.has("features"):
             stored = self.source("features")
         same = total == self.preset.counts[split] and noise_seed == 0 and not mirrored
-        if isinstance(stored, Path) and same and (stored / split).exists():
-            maps = FeatureMaps.load(stored / split)
+        folder = self._stored(split)
+        if isinstance(stored, Path) and same and (stored / folder).exists():
+            maps = FeatureMaps.load(stored / folder)
             found = ((s, maps, i) for i, s in enumerate(samples(preset, split, self.data_root)))
         else:
             images = samples(preset, split, self.data_root)

@@ -43,6 +43,9 @@ class Stage:
     shows: tuple
     # Values of presets.py that count: names in records.SETTINGS.
     settings: tuple
+    # What it reads and leaves beside these for somebody's own dataset.
+    own_reads: tuple = ()
+    own_leaves: tuple = ()
     # The runs whose files it reads: this run, all seeds, both recipes, all runs on disk.
     reads_from: str = "this run"
     # The command that makes it: run, evidence, figures or notebook.
@@ -53,7 +56,7 @@ class Stage:
     memory: float = 1.0
 
 
-IMAGES = ("data", "scenes")
+IMAGES = ("data", "scenes", "own")
 DENOISER = ("backbone", "features", *IMAGES)
 MEMBERS = ("classifiers", "training", "features")
 COUNTING = ("voting", "metrics")
@@ -89,6 +92,7 @@ STAGES = {
             scope="run",
             reads=("features",),
             leaves=("history", "ensemble"),
+            own_leaves=("folds",),
             computes=(*MEMBERS, *IMAGES),
             shows=("backbone", *SCORES, *OBSERVERS, "figures"),
             settings=("preset", "recipe"),
@@ -100,6 +104,8 @@ STAGES = {
             scope="run",
             reads=("features", "ensemble"),
             leaves=("scores", "examples", "manifest"),
+            own_reads=("folds",),
+            own_leaves=("patches",),
             computes=(
                 *SCORES,
                 *OBSERVERS,
@@ -153,7 +159,7 @@ STAGES = {
             reads_from="all runs on disk",
             leaves=("page", "all scores", "table 1", "table 1, masked"),
             computes=SCORES,
-            shows=("figures", "scenes", "voting"),
+            shows=("figures", "scenes", "voting", "own"),
             settings=(),
             command="figures",
             minutes=0.65,
@@ -250,7 +256,8 @@ class Job:
     @property
     def outputs(self):
         """The files and folders that must be there when the job has ended."""
-        return [self.executed, *(self.run.path(name) for name in self.stage.leaves)]
+        leaves = self.stage.leaves + (self.stage.own_leaves if self.run.preset.own else ())
+        return [self.executed, *(self.run.path(name) for name in leaves)]
 
     @property
     def seeds(self):
@@ -282,7 +289,8 @@ class Job:
                 root = self.run.results_root if "{results}" in PATHS[name] else self.run.runs_root
                 found += sorted(root.glob(PATHS[name].format(**anywhere)))
             return found
-        paths = [run.path(name) for run in self.sources() for name in self.stage.reads]
+        names = self.stage.reads + (self.stage.own_reads if self.run.preset.own else ())
+        paths = [run.path(name) for run in self.sources() for name in names]
         return list(dict.fromkeys(paths))
 
     def needs(self):
