@@ -496,7 +496,8 @@ def sweep(folder, steps, members, write, **where):
 def label(folder, run_folder, file, everything, backbone, data, results, device, **where):
     """Label the images of FOLDER that have no mask.
 
-    Labels in the size of the images, overlays, and who needs a human first.
+    FOLDER/predictions/ gets labels in the size of the images, overlays, and a list of who needs a
+    human first.
     """
     from .own.label import label_folder
     from .own.labeller import labeller_of, load_labeller
