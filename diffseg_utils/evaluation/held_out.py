@@ -1,12 +1,12 @@
 """Scores without any test image: how useful are a denoiser, a recipe, a k?
 
-A fold is (maps, labels, other maps, truths): classifiers learn from the first two and are scored
-on the last two. labels and truths: int64 [B, H, W].
+In a Fold, classifiers learn from some images and are scored on others.
 """
 
 from dataclasses import replace
 from itertools import product
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import torch
 
 from ..backbone import Backbone, shared_noise
 from ..data import Sample, batches, labels_of, samples
-from ..features import extract
+from ..features import FeatureMaps, extract
 from ..metrics import confusion, mean_iou
 from ..own.folds import predictions_of_fold
 from ..training import train
@@ -23,6 +23,15 @@ from .scores import Prediction, evaluate, predictions
 from .significance import paired_bootstrap
 
 # ---- how useful is a denoiser? ------------------------------------------------------------------
+
+
+class Fold(NamedTuple):
+    """What classifiers learn from, and what they are scored on; labels int64 [B, H, W]."""
+
+    maps: FeatureMaps
+    labels: torch.Tensor  # of the images of `maps`, with small classes ignored
+    scored_maps: FeatureMaps
+    truths: torch.Tensor  # of the images of `scored_maps`, as they are
 
 
 def folds(source, preset, root="data", n_folds=5):
@@ -37,8 +46,8 @@ def folds(source, preset, root="data", n_folds=5):
     """
     maps, labels = _maps(source, preset, "train", root), labels_of(preset, "train", root)
     if preset.painted:
-        others = _maps(source, preset, "validation", root)
-        return [(maps, labels, others, labels_of(preset, "validation", root))]
+        scored_maps = _maps(source, preset, "validation", root)
+        return [Fold(maps, labels, scored_maps, labels_of(preset, "validation", root))]
     truths = _truths(preset, root)
     if preset.own:
         fold = torch.tensor(preset.folds(n_folds))  # (B,), the tiles of an image in one fold
@@ -47,7 +56,7 @@ def folds(source, preset, root="data", n_folds=5):
     found = []
     for k in range(min(n_folds, int(fold.max()) + 1)):
         learn, score = fold != k, fold == k
-        found.append((maps[learn], labels[learn], maps[score], truths[score]))
+        found.append(Fold(maps[learn], labels[learn], maps[score], truths[score]))
     return found
 
 
@@ -57,10 +66,10 @@ def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
     Classifiers are trained with the tuned recipe.
     """
     found = []
-    for done, (maps, labels, others, truths) in enumerate(folds, 1):
+    for done, fold in enumerate(folds, 1):
         ensemble, _ = train(
-            maps,
-            labels,
+            fold.maps,
+            fold.labels,
             preset.n_classes,
             preset.ignore_label,
             n_members,
@@ -69,8 +78,8 @@ def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
             epochs=preset.epochs,
             device=device,
         )
-        for i, truth in enumerate(truths):
-            probs = ensemble.probabilities(others, i, preset.label_size).cpu()  # (N, C, H, W)
+        for i, truth in enumerate(fold.truths):
+            probs = ensemble.probabilities(fold.scored_maps, i, preset.label_size).cpu()
             found.append(confusion(vote(probs, "majority"), truth, preset.n_classes))
         if report:
             report(done, len(folds))
@@ -79,10 +88,11 @@ def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
 
 def score_each_map(backbone, folds, preset, n_members=1, seed=0, device="cpu"):
     """Frame (step, block, miou in percent) of every map alone; first fold only."""
-    maps, labels, others, truths = folds[0]
+    whole = folds[0]
     rows = []
     for k, (step, block) in enumerate(product(backbone.steps, backbone.blocks)):
-        alone = [(maps.pick([k]), labels, others.pick([k]), truths)]
+        maps, scored_maps = whole.maps.pick([k]), whole.scored_maps.pick([k])
+        alone = [whole._replace(maps=maps, scored_maps=scored_maps)]
         found = score_folds(alone, preset, n_members, seed, device)
         rows.append((step, block, 100 * mean_iou(found.sum(0), preset.ignore_label)))
     return pd.DataFrame(rows, columns=["step", "block", "miou"])
@@ -114,7 +124,7 @@ def compare_choices(backbone, preset, choices, base, root="data", device="cpu", 
         chosen = replace(backbone, steps=list(steps), blocks=list(blocks))
         asked = folds(chosen, preset, root)
         counts[name] = score_folds(asked, preset, device=device)
-        rows.append({"choice": name, "n_features": asked[0][0].n_features})
+        rows.append({"choice": name, "n_features": asked[0].maps.n_features})
         if report:
             report(done, len(choices))
     for row in rows:
@@ -169,9 +179,9 @@ def held_out_predictions(run, ensemble, report=None):
         return
     maps = run.maps("train")
     labels = labels_of(preset, "train", run.data_root)
-    names = [sample.name for sample in samples(preset, "train", run.data_root)]
+    scored = run.samples("train")
     n_learn = len(labels) - max(1, len(labels) // 5)
-    others, _ = train(
+    without, _ = train(
         maps[:n_learn],
         labels[:n_learn],
         preset.n_classes,
@@ -182,8 +192,8 @@ def held_out_predictions(run, ensemble, report=None):
         device=run.torch_device,
     )
     for i in range(n_learn, len(labels)):
-        probs = others.probabilities(maps, i, preset.label_size).cpu()  # (N, C, H, W)
-        yield Prediction(names[i], {run.seed: probs}, labels[i].numpy())
+        probs = without.probabilities(maps, i, preset.label_size).cpu()  # (N, C, H, W)
+        yield Prediction(scored[i].name, {run.seed: probs}, scored[i].label)
         if report:
             report(i + 1 - n_learn, len(labels) - n_learn)
 
@@ -200,7 +210,7 @@ def compare_recipes(
     images, seconds (median of the trainings), majority, mean (mIoU in percent), difference, low,
     high (majority vote, over images and trainings). report: called with (trainings done, all).
     """
-    maps, labels, others, truths = folds(backbone, preset)[0]
+    fold = folds(backbone, preset)[0]
     votes = {rule: RULES[rule] for rule in ("majority", "mean")}
     scores, seconds, done = {}, {}, 0
     for name, recipe in recipes.items():
@@ -208,8 +218,8 @@ def compare_recipes(
         for seed in seeds:
             start = perf_counter()
             ensembles[seed], _ = train(
-                maps,
-                labels,
+                fold.maps,
+                fold.labels,
                 preset.n_classes,
                 preset.ignore_label,
                 n_members,
@@ -222,14 +232,22 @@ def compare_recipes(
             done += 1
             if report:
                 report(done, len(recipes) * len(seeds))
-        scored = ((Sample(str(i), None, t.numpy()), others, i) for i, t in enumerate(truths))
+        scored = (
+            (Sample(str(i), None, t.numpy()), fold.scored_maps, i)
+            for i, t in enumerate(fold.truths)
+        )
         scores[name] = evaluate(predictions(ensembles, scored), preset, votes, split="validation")
         seconds[name] = np.median(spent)
     rows = []
     for name, own in scores.items():
         miou = own.miou("validation").mean("seed")
         pair = [x.confusions("majority", "validation") for x in (own, scores[base])]
-        row = {"recipe": name, "seeds": len(seeds), "images": len(truths), "seconds": seconds[name]}
+        row = {
+            "recipe": name,
+            "seeds": len(seeds),
+            "images": len(fold.truths),
+            "seconds": seconds[name],
+        }
         row |= {rule: miou.sel(rule=rule).item() for rule in votes}
         rows.append(row | paired_bootstrap(*pair, preset.ignore_label))
     return pd.DataFrame(rows)
