@@ -61,6 +61,7 @@ for name in ("scores", "examples"):
 leave("page", "all")
 leave("table 1", "one")
 leave("table 1, masked", "two")
+leave("all scores", "three")
 """,
 }
 

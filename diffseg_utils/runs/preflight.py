@@ -44,7 +44,7 @@ def check_k(jobs):
     votes = [job for job in jobs if job.stage.notebook == VOTING]
     made_anew = {job.run.path("manifest") for job in votes}
     for job in votes:
-        k = decisive_parameters(job)["k"]
+        k = decisive_parameters(job).get("k", 1.0)
         root = job.run.results_root
         for path in sorted(root.glob("*/seed*/run.json")):
             other = read_json(path)["parameters"].get("k", 1.0)
