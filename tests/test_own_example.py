@@ -5,6 +5,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+from test_notebooks import solutions
 
 from diffseg_utils.own.example import CLASSES, SIZES, paint_example, write_example
 from diffseg_utils.own.folder import read_folder, unmasked
@@ -36,24 +37,30 @@ def test_paintings_have_odd_sizes_and_exact_labels():
     assert any(h > w for h, w in SIZES) and any(h < w for h, w in SIZES)
 
 
-def test_the_notebook_goes_from_new_to_overlays(tmp_path):
+def test_the_notebook_and_its_solutions_go_from_new_to_overlays(tmp_path):
     few = {
-        "n_images": 4,
-        "n_masks": 2,
+        "n_images": 8,
+        "n_masks": 4,
         "n_members": 2,
         "n_folds": 2,
         "epochs": 1,
         "results": str(tmp_path / "results"),
     }
-    execute(NOTEBOOK, tmp_path / "own.ipynb", few)
+    notebook = nbformat.read(NOTEBOOK, 4)
+    for number, solution in enumerate(solutions(NOTEBOOK), 1):
+        notebook.cells.append(nbformat.v4.new_code_cell(solution, id=f"solved-{number}"))
+    nbformat.write(notebook, tmp_path / "solved.ipynb")
+    execute(tmp_path / "solved.ipynb", tmp_path / "own.ipynb", few)
     text = (tmp_path / "own.ipynb").read_text()
-    assert "Warning" not in text and str(tmp_path) not in text.replace(few["results"], "")
+    assert "Warning" not in text and "Nothing is wrong." in text
+    assert text.count(str(tmp_path)) == 1, "only the parameter names a folder of this machine"
     assert not (tmp_path / "results").exists(), "results/ is written by `diffseg` alone"
     folder = tmp_path / "data" / "exploring" / "own_images" / "horses"
     table = pd.read_csv(folder / "predictions" / "uncertainty.csv")
-    assert len(table) == 2 and table.uncertainty.is_monotonic_decreasing
+    assert len(table) == 4 and table.uncertainty.is_monotonic_decreasing
     overlays = {path.stem for path in (folder / "predictions" / "overlays").iterdir()}
     assert overlays == {Path(name).stem for name in table.image}
     cells = nbformat.read(tmp_path / "own.ipynb", 4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert all(cell.outputs for cell in cells if cell.id.startswith("solved-"))
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
