@@ -79,7 +79,7 @@ def test_status_in_formats(tmp_path, results_of):
     "arguments, words",
     [
         (["run", "hores_21"], ["unknown dataset 'hores_21'", "choose from bedroom_28, ffhq_34"]),
-        (["notebook", "05"], ["unknown notebook '05'", "choose from 00_tour"]),
+        (["notebook", "11"], ["unknown notebook '11'", "choose from 00_tour"]),
         (
             ["run", "mini_smoke", "--slurm", "x=1", "--scheduler", "y"],
             ["--slurm and --scheduler", "choose one"],

@@ -450,6 +450,9 @@ DRAWN = {name: partial(draw, frame) for name, (draw, frame) in OF_A_FRAME.items(
     "labelled images": lambda: features.fig_labelled_images(
         [two_votes()[0]] * 5, [two_votes()[1]] * 5, CAT
     ),
+    "overlays": lambda: features.fig_overlays(
+        [two_votes()[0], two_votes()[0][:40]], ["a.png\n0.24 nats", "b.png\n0.1 nats"], CAT
+    ),
     "noised image": lambda: features.fig_noised_image(
         [two_votes()[0]] * 3, [1, 0.8, 0.1], [0, 50, 500], [50], "Mini-Cat"
     ),
@@ -819,6 +822,7 @@ ODD = {
         [BLACK], 0, [5], [[5]], FLAT[None], CAT
     ),
     "one step of noise": lambda: features.fig_noised_image([BLACK], [1.0], [0], []),
+    "no overlays": lambda: features.fig_overlays([], [], CAT),
     "no images": lambda: features.fig_image_grid([], [], []),
     "no sheet": lambda: pretraining.fig_image_sheet([]),
     "no scenes": lambda: pretraining.fig_scenes({}, DATASETS),

@@ -27,6 +27,25 @@ def fig_labelled_images(images, labels, preset):
     return figure.describe(f"{len(images)} images above their label maps.", preset.title)
 
 
+def fig_overlays(overlays, titles, preset, title="", columns=3):
+    """Images [H, W, 3] of any sizes with their class colours over them, and a legend."""
+    overlays = list(overlays)
+    if not overlays:
+        return empty_figure(f"{preset.title}: no images.")
+    in_a_row = min(columns, len(overlays))
+    figure, _ = gallery(
+        overlays,
+        titles,
+        columns,
+        size=2.6,
+        below=0.3 + 0.18 * (preset.n_classes // (2 * in_a_row)),
+        title=headline(preset.title, title),
+    )
+    class_legend(figure, preset, range(preset.n_classes), ncols=2 * in_a_row)
+    names = ", ".join(text.replace("\n", " ") for text in titles)
+    return figure.describe(f"Images with their predicted classes: {names}.", preset.title)
+
+
 def fig_noised_image(pictures, signal, steps, read, dataset=""):
     """One image noised to several steps, the steps that the kit reads marked.
 

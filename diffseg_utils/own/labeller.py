@@ -152,6 +152,27 @@ def labeller_of(folder, backbone="", data="data"):
     )
 
 
+def labeller_from(run, ensemble, noise, k=1.0):
+    """The Labeller of an ensemble that was trained on the maps of a Run, in a notebook.
+
+    noise: [1, 3, S, S], with which the maps were extracted; k: of the entropy-weighted vote.
+    """
+    known = describe(run.backbone_used)
+    return Labeller(
+        classes=tuple(run.preset.classes),
+        ignore_label=run.preset.ignore_label,
+        sizes=_sizes_of(run.preset),
+        backbone=run.backbone or run.preset.backbone,
+        weights=sha256(checkpoint_path(run.backbone_used, run.data_root)),
+        steps=list(known["steps"]),
+        blocks=list(known["blocks"]),
+        k=k,
+        ensemble=ensemble,
+        noise=noise.cpu(),
+        made_by=f"{run.name}, {run.setting}",
+    )
+
+
 def _backbone_of(run, preset, manifest):
     """The name of a run's denoiser, or the path of its .json."""
     name = run["backbone"]

@@ -176,6 +176,16 @@ STAGES = {
             minutes=60.0,
         ),
         Stage(
+            "05_own_images",
+            scope="project",
+            reads=(),
+            leaves=(),
+            computes=(*DENOISER, *MEMBERS, *COUNTING, *SCORES),
+            shows=("figures",),
+            settings=(),
+            minutes=3.0,
+        ),
+        Stage(
             "06_costs",
             scope="project",
             reads=(),
