@@ -183,8 +183,13 @@ def image_uncertainty(probs, top=0.1):
 
     top: the share of the pixels that counts, in (0, 1]; int(n * top) of n pixels, at least one.
     """
+    return uncertainty_of(disagreement(probs), top)
+
+
+def uncertainty_of(disputes, top=0.1):
+    """`image_uncertainty` of an image whose disagreement [*pixels] is known already."""
     _check_number("top", top, 0 < top <= 1, "> 0 and <= 1")
-    disputes = disagreement(probs).flatten()
+    disputes = disputes.flatten()
     count = max(1, int(len(disputes) * top))
     return disputes.topk(count).values.mean().item()
 

@@ -8,19 +8,17 @@ from scipy.stats import spearmanr
 from diffseg_utils.evaluation import Prediction
 from diffseg_utils.evaluation.uncertainty import (
     image_error,
-    image_uncertainty,
     rank_correlation,
     study_predictions,
     uncertainty_study,
 )
-from diffseg_utils.own.labeller import uncertainty_of
 from diffseg_utils.presets import DATASETS
+from diffseg_utils.voting import uncertainty_of
 
 
 def test_the_uncertainty_of_an_image_is_that_of_its_most_disputed_tenth():
-    values = np.arange(20.0).reshape(4, 5)
-    assert image_uncertainty(values) == 18.5  # of 20 pixels the two largest: 18 and 19
-    assert uncertainty_of(torch.from_numpy(values)) == 18.5, "as `diffseg label` says it"
+    values = torch.arange(20.0).view(4, 5)
+    assert uncertainty_of(values) == 18.5  # of 20 pixels the two largest: 18 and 19
 
 
 def test_the_error_counts_labelled_pixels_only():

@@ -3,14 +3,6 @@
 import numpy as np
 from scipy.stats import rankdata
 
-TOP = 0.1  # share of the pixels of an image that its uncertainty is the mean of, as published
-
-
-def image_uncertainty(disagreement):
-    """Mean of the most disputed tenth of the pixels, a float; disagreement: [H, W]."""
-    values = np.sort(np.ravel(disagreement))
-    return float(values[-max(1, int(len(values) * TOP)) :].mean())
-
 
 def image_error(label, truth, n_classes, ignore_label=None):
     """Share of the labelled pixels of an image that are wrong; label, truth: [H, W].
@@ -71,7 +63,7 @@ def study_predictions(predictions, preset, seed, rule="entropy_weighted"):
     predictions: as evaluation.predictions yields them; seed: whose members are asked. Images
     without a labelled pixel are left out.
     """
-    from ..voting import disagreement, vote
+    from ..voting import image_uncertainty, vote
 
     uncertainty, error = [], []
     for one in predictions:
@@ -80,6 +72,6 @@ def study_predictions(predictions, preset, seed, rule="entropy_weighted"):
         wrong = image_error(label, one.truth, preset.n_classes, preset.ignore_label)
         if np.isnan(wrong):
             continue
-        uncertainty.append(image_uncertainty(disagreement(probs).numpy()))
+        uncertainty.append(image_uncertainty(probs))
         error.append(wrong)
     return np.array(uncertainty), np.array(error)

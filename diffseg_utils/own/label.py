@@ -24,10 +24,11 @@ from PIL import Image
 from ..backbone import anatomy
 from ..figures.style import class_colours
 from ..files import atomic, read_json, sha256, write_json
+from ..voting import uncertainty_of
 from .annotations import write_palette
 from .folder import IMAGES, files_by_stem, image_files, mask_files
 from .images import look_at, read_picture
-from .labeller import Engine, label_at, load_labeller, uncertainty_of
+from .labeller import Engine, label_at, load_labeller
 from .overview import write_overview
 
 THREADS = 1  # of every process: two threads round differently

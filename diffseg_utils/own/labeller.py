@@ -27,7 +27,6 @@ from .folder import fitted, preset_from
 from .images import cut, parts_of, resize_picture
 
 BATCH = 4  # squares of one image that the denoiser sees at once
-TOP = 0.1  # share of the pixels of an image that its uncertainty is the mean of, as published
 KIND = "diffseg labeller 1"
 
 
@@ -288,9 +287,3 @@ def label_at(distribution, shape):
         wins = scaled > best
         best[wins], label[wins] = scaled[wins], class_id
     return label
-
-
-def uncertainty_of(disputes):
-    """Mean disagreement, in nats, of the TOP most disputed pixels of an image: a float."""
-    values = disputes.flatten()
-    return values.topk(max(1, int(len(values) * TOP))).values.mean().item()
