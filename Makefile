@@ -30,7 +30,7 @@ lab: .venv/ready
 
 # Of a notebook that was saved, git sees the source alone: a filter takes out what JupyterLab and VS Code add.
 PYTHON_OF_FILTER ?= .venv/bin/python
-export FILTER := $(PYTHON_OF_FILTER) -m nbstripout --keep-id --extra-keys "metadata.language_info metadata.vscode cell.metadata.vscode" | sed 's/"display_name": ".*"/"display_name": "Python 3 (ipykernel)"/'
+export FILTER := "$(PYTHON_OF_FILTER)" -m nbstripout --keep-id --extra-keys "metadata.language_info metadata.vscode cell.metadata.vscode" | sed 's/"display_name": ".*"/"display_name": "Python 3 (ipykernel)"/'
 
 filter:
 	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebooks.clean "$$FILTER" || true
