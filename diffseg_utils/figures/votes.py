@@ -364,6 +364,6 @@ def _labels_of_rules(scores, gains, styles):
         label, _ = styles[rule]
         gain = gains.get(rule)
         found = (score, gain["low"], gain["high"]) if gain is not None else (score,)
-        labels.append(f"{label} (same as {first[found]})" if found in first else label)
+        labels.append(f"{label}\n(same as {first[found]})" if found in first else label)
         first.setdefault(found, label)
     return labels
