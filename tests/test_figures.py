@@ -880,4 +880,4 @@ def test_a_rule_with_the_votes_of_another_says_so():
     gains = {"mean": gain, "k chosen": dict(gain), "most_certain": {**gain, "low": -0.2}}
     left = votes.fig_rule_scores([49.0], scores, gains).axes[0]
     names = [label.get_text() for label in left.get_yticklabels()]
-    assert names[2:] == ["mean", "k chosen (same as mean)", "most certain"]
+    assert names[2:] == ["mean", "k chosen\n(same as mean)", "most certain"]
