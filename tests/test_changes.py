@@ -1,4 +1,6 @@
-"""A typical change is made in one place: a rule, a dataset. On a copy of the project."""
+"""A typical change is made in one place: a rule, a dataset. On a copy of the project, whose
+notebooks also run the solutions of their exercises.
+"""
 
 import json
 import re
@@ -9,11 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from solutions import assert_solved, write_solved
 from test_crashes import environment
 
 from diffseg_utils.evaluation import load_scores
 
 ROOT = Path(__file__).parents[1]
+CORE = sorted((ROOT / "notebooks").glob("0[1-4]_*.ipynb"))
 RULE = '''
 
 def median(probs):
@@ -50,6 +54,8 @@ def changed(tmp_path_factory):
     skip = shutil.ignore_patterns("__pycache__")
     for name in ("diffseg_utils", "notebooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
+    for path in CORE:
+        write_solved(path, folder / "notebooks" / path.name)
     older = folder / "results" / "mini_cat" / "seed0"  # a run from before the change
     older.mkdir(parents=True)
     for name in ("scores.npz", "run.json"):
@@ -96,3 +102,9 @@ def test_a_new_rule_is_one_function_and_one_row(changed):
 def test_a_new_dataset_is_one_row(changed):
     assert (changed / "new_smoke" / "seed0" / "run.json").exists()
     assert "| new_smoke |" in (changed / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: p.stem)
+def test_solutions_run_when_their_notebook_has_run(path, changed):
+    (executed,) = changed.rglob(path.name)
+    assert_solved(executed, path)

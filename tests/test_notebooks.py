@@ -5,7 +5,6 @@ command line.
 import ast
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import diffseg
+from solutions import solutions
 
 from diffseg_utils.evaluation import compare, load_scores
 from diffseg_utils.files import sha256
@@ -30,13 +30,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CORE = NOTEBOOKS[:5]  # 00 to 04
 SMOKE = DATASETS["mini_smoke"]
 EVIDENCE = ["evidence", "mini_smoke", "--seeds", "0", "1", "-p", "test_images", "4"]
-
-
-def solutions(path):
-    """The code of the solutions of a notebook, one text each."""
-    cells = nbformat.read(path, 4).cells
-    folded = [cell for cell in cells if "solution" in cell.metadata.get("tags", [])]
-    return [re.search(r"```python\n(.*?)\n```", cell.source, re.DOTALL)[1] for cell in folded]
 
 
 def code_cells(path):
@@ -233,22 +226,6 @@ def test_every_exercise_has_a_time_a_difficulty_and_a_folded_solution(path):
         solution = cells[ids.index(cell.id) + 1]
         assert "solution" in solution.metadata.tags and solution.cell_type == "markdown"
         assert solution.source.startswith("<details>") and solution.source.endswith("</details>")
-
-
-@pytest.mark.parametrize("path", CORE, ids=lambda p: p.stem)
-def test_solutions_run_when_their_notebook_has_run(path, smoke, tmp_path):
-    shutil.copytree(smoke, tmp_path / "copy")
-    notebook = nbformat.read(path, 4)
-    for number, code in enumerate(solutions(path), 1):
-        notebook.cells.append(nbformat.v4.new_code_cell(code, id=f"solved-{number}"))
-    nbformat.write(notebook, tmp_path / path.name)
-    wanted = {"dataset": "mini_smoke", "results": str(tmp_path / "copy" / "results")}
-    known = parameters_of(path)
-    given = {name: value for name, value in wanted.items() if name in known}
-    execute(tmp_path / path.name, tmp_path / "executed.ipynb", given)
-    for cell in nbformat.read(tmp_path / "executed.ipynb", 4).cells:
-        if cell.id.startswith("solved-"):
-            assert cell.outputs, f"{cell.id} shows nothing"
 
 
 def test_a_notebook_by_hand_reads_the_run_and_leaves_it_as_it_is(smoke):

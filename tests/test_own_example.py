@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
-from test_notebooks import solutions
+from solutions import assert_solved, write_solved
 
 from diffseg_utils.own.example import CLASSES, SIZES, paint_example, write_example
 from diffseg_utils.own.folder import read_folder, unmasked
@@ -46,10 +46,7 @@ def test_the_notebook_and_its_solutions_go_from_new_to_overlays(tmp_path):
         "epochs": 1,
         "results": str(tmp_path / "results"),
     }
-    notebook = nbformat.read(NOTEBOOK, 4)
-    for number, solution in enumerate(solutions(NOTEBOOK), 1):
-        notebook.cells.append(nbformat.v4.new_code_cell(solution, id=f"solved-{number}"))
-    nbformat.write(notebook, tmp_path / "solved.ipynb")
+    write_solved(NOTEBOOK, tmp_path / "solved.ipynb")
     execute(tmp_path / "solved.ipynb", tmp_path / "own.ipynb", few)
     text = (tmp_path / "own.ipynb").read_text()
     assert "Warning" not in text and "Nothing is wrong." in text
@@ -62,5 +59,5 @@ def test_the_notebook_and_its_solutions_go_from_new_to_overlays(tmp_path):
     assert overlays == {Path(name).stem for name in table.image}
     cells = nbformat.read(tmp_path / "own.ipynb", 4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    assert all(cell.outputs for cell in cells if cell.id.startswith("solved-"))
+    assert_solved(tmp_path / "own.ipynb", NOTEBOOK)
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3

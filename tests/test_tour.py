@@ -9,14 +9,17 @@ import nbformat
 import pandas as pd
 import pytest
 from jupyter_client.provisioning import LocalProvisioner
+from solutions import assert_solved, write_solved
 
 from diffseg_utils.runs.execute import execute
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
-def test_tour(tmp_path):
-    execute(NOTEBOOKS / "00_tour.ipynb", tmp_path / "tour.ipynb", {"dataset": "mini_smoke"})
+def test_the_tour_and_its_solutions(tmp_path):
+    write_solved(NOTEBOOKS / "00_tour.ipynb", tmp_path / "solved.ipynb")
+    execute(tmp_path / "solved.ipynb", tmp_path / "tour.ipynb", {"dataset": "mini_smoke"})
+    assert_solved(tmp_path / "tour.ipynb", NOTEBOOKS / "00_tour.ipynb")
     assert "Warning" not in (tmp_path / "tour.ipynb").read_text()
     cells = nbformat.read(tmp_path / "tour.ipynb", 4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
