@@ -1,12 +1,14 @@
-"""A typical change is made in one place: a rule, a dataset. On a copy of the project."""
+"""A typical change is made in one place: a rule, a dataset, a measure. On a copy of the project."""
 
 import json
 import re
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from test_crashes import environment
@@ -36,6 +38,23 @@ DATASET = """\
 """
 
 
+MEASURE = '''
+def mean_accuracy_of_areas(areas, protocol):
+    """The mean over classes of the share of their pixels that are right."""
+    right, _, true = areas
+    return mean_of_scored(np.where(true > 0, right / np.maximum(true, 1), np.nan))
+
+
+'''
+MEASURE_ROW = 'Measure("class_accuracy", "mean accuracy", mean_accuracy_of_areas),'
+
+WRITE_SCORES = """
+from diffseg_utils.evaluation import load_results
+from diffseg_utils.evaluation.tables import all_scores
+all_scores(load_results("results")).to_csv("scores.csv")
+"""
+
+
 def put_before(path, text, before):
     """Insert `text` before the first place where `before` stands."""
     content = path.read_text()
@@ -43,26 +62,23 @@ def put_before(path, text, before):
     path.write_text(content.replace(before, text + before, 1))
 
 
-@pytest.fixture(scope="module")
-def changed(tmp_path_factory):
-    """The project with one more rule and one more dataset, after a run of that."""
-    folder = tmp_path_factory.mktemp("changed")
+def copy_project(folder):
+    """The package and the notebooks, and the results of one run; returns the folder."""
     skip = shutil.ignore_patterns("__pycache__")
     for name in ("diffseg_utils", "notebooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
-    older = folder / "results" / "mini_cat" / "seed0"  # a run from before the change
-    older.mkdir(parents=True)
+    run = folder / "results" / "mini_cat" / "seed0"
+    run.mkdir(parents=True)
     for name in ("scores.npz", "run.json"):
-        shutil.copy(ROOT / "results" / "mini_cat" / "seed0" / name, older)
+        shutil.copy(ROOT / "results" / "mini_cat" / "seed0" / name, run)
     shutil.copy(ROOT / "results" / "paper.csv", folder / "results")
-    voting = folder / "diffseg_utils" / "voting.py"
-    put_before(voting, RULE + "\n\n", "@dataclass(frozen=True)\nclass Rule")
-    put_before(voting, f"{ROW}\n        ", 'Rule("most_certain"')
-    put_before(
-        folder / "diffseg_utils" / "presets.py", DATASET, '    Preset(\n        "mini_smoke"'
-    )
+    return folder
+
+
+def python(folder, *arguments):
+    """What Python prints in a copy of the project."""
     done = subprocess.run(
-        [sys.executable, "-m", "diffseg_utils", "run", "new_smoke"],
+        [sys.executable, *arguments],
         cwd=folder,
         env=environment(folder),
         capture_output=True,
@@ -70,6 +86,20 @@ def changed(tmp_path_factory):
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    """The project with one more rule and one more dataset, after a run of that."""
+    folder = copy_project(tmp_path_factory.mktemp("changed"))
+    voting = folder / "diffseg_utils" / "voting.py"
+    put_before(voting, RULE + "\n\n", "@dataclass(frozen=True)\nclass Rule")
+    put_before(voting, f"{ROW}\n        ", 'Rule("most_certain"')
+    put_before(
+        folder / "diffseg_utils" / "presets.py", DATASET, '    Preset(\n        "mini_smoke"'
+    )
+    python(folder, "-m", "diffseg_utils", "run", "new_smoke")
     return folder / "results"
 
 
@@ -96,3 +126,21 @@ def test_a_new_rule_is_one_function_and_one_row(changed):
 def test_a_new_dataset_is_one_row(changed):
     assert (changed / "new_smoke" / "seed0" / "run.json").exists()
     assert "| new_smoke |" in (changed / "README.md").read_text()
+
+
+def test_a_new_measure_is_one_function_and_one_row(tmp_path):
+    folder = copy_project(tmp_path)
+    metrics = folder / "diffseg_utils" / "metrics.py"
+    put_before(metrics, MEASURE, "@dataclass(frozen=True)\nclass Measure")
+    put_before(metrics, f"{MEASURE_ROW}\n        ", 'Measure("accuracy"')
+    python(folder, "-c", WRITE_SCORES)
+    status = "-m diffseg_utils status --format csv --measure class_accuracy"
+    scores = load_scores(folder / "results" / "mini_cat" / "seed0" / "scores.npz")
+    counts = scores.confusions("mean")[0].sum(0)  # (C + 1, C)
+    right, true = np.diagonal(counts), counts[:-1].sum(1)
+    expected = 100 * np.mean(right[true > 0] / true[true > 0])
+    table = pd.read_csv(folder / "scores.csv").query("split == 'test' and rule == 'mean'")
+    assert table.class_accuracy.values == pytest.approx([expected] * 2), "in both protocols"
+    assert table.miou.iloc[0] == pytest.approx(scores.miou().sel(rule="mean").item())
+    said = pd.read_csv(StringIO(python(folder, *status.split())))
+    assert said["mean"].item() == pytest.approx(expected, abs=0.006)
