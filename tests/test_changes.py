@@ -1,4 +1,7 @@
-"""A typical change is made in one place: a rule, a dataset, a measure. On a copy of the project."""
+"""A typical change is made in one place, on a copy of the project.
+
+A rule, a dataset, a measure, a family of painted scenes.
+"""
 
 import json
 import re
@@ -14,6 +17,9 @@ import pytest
 from test_crashes import environment
 
 from diffseg_utils.evaluation import load_scores
+from diffseg_utils.runs import Run
+from diffseg_utils.runs.records import modules_of
+from diffseg_utils.runs.stages import FEATURES, Job
 
 ROOT = Path(__file__).parents[1]
 RULE = '''
@@ -52,6 +58,45 @@ WRITE_SCORES = """
 from diffseg_utils.evaluation import load_results
 from diffseg_utils.evaluation.tables import all_scores
 all_scores(load_results("results")).to_csv("scores.csv")
+"""
+
+FAMILY = '''\
+"""Blobs before a cloudy sky."""
+
+from .canvas import Canvas, ellipse
+
+NAMES = ["sky", "blob"]
+SEED = 99
+
+
+def scene(rng):
+    """One blob."""
+    canvas = Canvas(rng)
+    canvas.fill(ellipse(*rng.uniform(20, 44, 2), 12, 8), rng.uniform(0, 1, 3), 1)
+    return canvas
+'''
+FAMILY_ROW = """\
+    Preset(
+        "mini_blobs",
+        "Mini-Blobs",
+        ("sky", "blob"),
+        _counts(4, 3, 3),
+        "mini",
+        label_size=64,
+        painted="blobs",
+    ),
+"""
+PAINTED = """
+import json
+from diffseg_utils.data import samples
+from diffseg_utils.presets import DATASETS
+from diffseg_utils.runs import Run
+from diffseg_utils.runs.records import modules_of
+from diffseg_utils.runs.stages import FEATURES, Job
+train = [sample.label for sample in samples(DATASETS["mini_blobs"], "train")]
+jobs = {name: Job.of(FEATURES, Run(name), {}) for name in ("mini_cat", "mini_blobs")}
+modules = {name: modules_of(job) for name, job in jobs.items()}
+print(json.dumps({"labels": [int(label.max()) for label in train], "modules": modules}))
 """
 
 
@@ -144,3 +189,17 @@ def test_a_new_measure_is_one_function_and_one_row(tmp_path):
     assert table.miou.iloc[0] == pytest.approx(scores.miou().sel(rule="mean").item())
     said = pd.read_csv(StringIO(python(folder, *status.split())))
     assert said["mean"].item() == pytest.approx(expected, abs=0.006)
+
+
+def test_a_new_family_is_one_module_and_one_row(tmp_path):
+    folder = copy_project(tmp_path)
+    (folder / "diffseg_utils" / "scenes" / "blobs.py").write_text(FAMILY)
+    cat = '    Preset(\n        "mini_cat"'
+    put_before(folder / "diffseg_utils" / "presets.py", FAMILY_ROW, cat)
+    found = json.loads(python(folder, "-c", PAINTED))
+    assert found["labels"] == [1] * 4, "four training images with a blob each"
+    assert "scenes/blobs.py" in found["modules"]["mini_blobs"], "a change of it makes it stale"
+    of_cat = modules_of(Job.of(FEATURES, Run("mini_cat"), {}))
+    assert found["modules"]["mini_cat"] == of_cat, "other datasets stay as they are"
+    planned = python(folder, "-m", "diffseg_utils", "run", "--dry-run")
+    assert "mini_blobs/seed0 " in planned, "made if no dataset is named"
