@@ -1,6 +1,6 @@
 """A typical change is made in one place, on a copy of the project.
 
-A rule, a dataset, a measure, a family of painted scenes.
+A rule, a dataset, a measure, a family of painted scenes, a figure.
 """
 
 import json
@@ -11,6 +11,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,6 +99,19 @@ jobs = {name: Job.of(FEATURES, Run(name), {}) for name in ("mini_cat", "mini_blo
 modules = {name: modules_of(job) for name, job in jobs.items()}
 print(json.dumps({"labels": [int(label.max()) for label in train], "modules": modules}))
 """
+
+FIGURE = '''
+def fig_seeds(results):
+    """The number of seeds of every run."""
+    figure, [[ax]] = new_figure(4, 2)
+    ax.bar([name for name, _ in results], [len(r.scores.seeds) for r in results.values()])
+    return figure.describe("Seeds of every run.")
+
+
+'''
+FIGURE_CELL = 'public.publish("seeds", figures.fig_seeds(found), "How many seeds there are")'
+READING = ["imports", "imports-kit", "parameters", "derive", "table", "table-masked"]
+CELLS = [*READING, "new", "write", "write-page"]
 
 
 def put_before(path, text, before):
@@ -203,3 +217,21 @@ def test_a_new_family_is_one_module_and_one_row(tmp_path):
     assert found["modules"]["mini_cat"] == of_cat, "other datasets stay as they are"
     planned = python(folder, "-m", "diffseg_utils", "run", "--dry-run")
     assert "mini_blobs/seed0 " in planned, "made if no dataset is named"
+
+
+def test_a_new_figure_is_one_function_and_one_cell(tmp_path):
+    folder = copy_project(tmp_path)
+    paper = folder / "diffseg_utils" / "figures" / "paper.py"
+    put_before(paper, FIGURE, "def fig_overview")
+    path = folder / "notebooks" / "04_figure_reproduction.ipynb"
+    notebook = nbformat.read(path, 4)
+    place = [cell.id for cell in notebook.cells].index("write")
+    notebook.cells.insert(place, nbformat.v4.new_code_cell(FIGURE_CELL, id="new"))
+    code = [cell.source for cell in notebook.cells if cell.id in CELLS]  # the others take long
+    assert len(code) == len(CELLS)
+    python(folder, "-c", "\n".join(code))
+    written = folder / "data" / "exploring"
+    assert (written / "figures" / "seeds.png").stat().st_size > 1000
+    page = (written / "README.md").read_text()
+    assert "![How many seeds there are](figures/seeds.png)" in page
+    assert "| mini_cat | 1 | 20 |" in re.sub(" +", " ", page)
