@@ -660,13 +660,19 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
 )
 @click.option("--costs", "table", flag_value="costs", help="instead: what it costs, from 06_costs")
 @click.option(
+    "--measure",
+    default="miou",
+    show_default=True,
+    help="another measure of the runs, such as accuracy: a name in metrics.MEASURES",
+)
+@click.option(
     "--format",
     "format_",
     metavar="FORMAT",
     help="table, markdown, csv or latex [default: table in a terminal, else markdown]",
 )
 @one_sentence
-def status(results, recipe, table, format_):
+def status(results, recipe, table, measure, format_):
     """Show what has been run, as a table.
 
     mIoU in percent (published protocol), mean and spread over seeds, and differences of votes in
@@ -674,14 +680,24 @@ def status(results, recipe, table, format_):
     """
     from .evaluation import tables
     from .evaluation.formats import FORMATS, formatted
+    from .metrics import MEASURES
 
     choose("recipe", recipe, RECIPES)
+    choose("measure", measure, MEASURES)
+    if table != "results" and measure != "miou":
+        raise ValueError(f"--measure {measure} is for the table of runs, not for --{table}")
     if format_ is None:
         format_ = "table" if sys.stdout.isatty() else "markdown"
     choose("format", format_, FORMATS)
     folder = Run(MINI[0], results=results).results_root
-    make = getattr(tables, f"{table}_table")
-    frame = make(folder, recipe) if table in ("results", "evidence") else make(folder)
+    if table == "results":
+        frame = tables.results_table(folder, recipe, measure)
+    elif table == "evidence":
+        frame = tables.evidence_table(folder, recipe)
+    elif table == "training":
+        frame = tables.training_table(folder)
+    else:
+        frame = tables.costs_table(folder)
     click.echo(formatted(frame, format_))
 
 

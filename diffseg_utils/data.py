@@ -113,7 +113,7 @@ def absent_classes(labels, preset):
     return [name for i, name in enumerate(preset.classes) if i not in present]
 
 
-def identity(pictures):
+def checksum(pictures):
     """The SHA-256 of all images and labels of {split: [Sample, ...]}, in order."""
     digest = hashlib.sha256()
     for split in pictures:

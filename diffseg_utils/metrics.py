@@ -1,16 +1,18 @@
-"""Scores from confusion matrices: the published mIoU and the masked one.
+"""Scores from confusion matrices: the published mIoU, the masked one, and other measures.
 
 A confusion [C + 1, C] counts pixels: row = truth, column = prediction. The last row collects truths
 outside 0..C-1. Confusions of several images add up. Functions that take a confusion also take a
 stack of them, [..., C + 1, C], also as labelled arrays. Shapes: C classes, N members.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from .presets import PADDING
+from .presets import PADDING, choose
 
 PROTOCOLS = ("published", "masked")
 
@@ -82,7 +84,92 @@ def pairwise_disagreement(labels):
     return float(np.mean([np.mean(a != b) for a, b in pairs]))
 
 
-# ---- intersection over union --------------------------------------------------------------------
+# ---- measures -----------------------------------------------------------------------------------
+
+# Every measure is made of the areas of all classes: float64 [3, ..., C] with the pixels that are
+# right, predicted and true. Areas add up over images. They are nan for a class that is not scored.
+
+
+def areas_of(confusion, ignore_label=None, protocol="published"):
+    """The areas [3, ..., C] of a confusion [..., C + 1, C]: right, predicted, true.
+
+    ignore_label: an id or several, which are not scored. "masked": pixels whose truth is ignored or
+    no class are dropped. ValueError for another protocol or shape.
+    """
+    counts = np.asarray(confusion)
+    if counts.ndim < 2 or counts.shape[-2] != counts.shape[-1] + 1:
+        raise ValueError(
+            f"a confusion has the shape [..., classes + 1, classes], not {list(counts.shape)}"
+        )
+    choose("protocol", protocol, dict.fromkeys(PROTOCOLS))
+    classes = np.arange(counts.shape[-1])
+    scored = ~np.isin(classes, [] if ignore_label is None else ignore_label)  # (C,)
+    if protocol == "masked":
+        kept_rows = np.append(scored, False)  # (C + 1,)
+        counts = counts * kept_rows[:, None]
+    right = np.diagonal(counts, axis1=-2, axis2=-1)  # (..., C)
+    predicted = counts.sum(-2)  # (..., C)
+    true = counts[..., :-1, :].sum(-1)  # (..., C)
+    return np.where(scored, np.stack([right, predicted, true]), np.nan)
+
+
+def iou_of_areas(areas, protocol):
+    """Intersection over union [..., C]; nan where "masked" finds no pixel of a class."""
+    right, predicted, true = areas
+    union = predicted + true - right
+    scores = right / (union + 1e-8)
+    if protocol == "published":
+        return scores
+    return np.where(union > 0, scores, np.nan)
+
+
+def mean_iou_of_areas(areas, protocol):
+    """The mean of the intersection over union of all scored classes: [...]."""
+    return mean_of_scored(iou_of_areas(areas, protocol))
+
+
+def accuracy_of_areas(areas, protocol):
+    """The share of pixels that are right, [...]; those of ignored truth are left out.
+
+    The same in both protocols.
+    """
+    right, _, true = np.nansum(areas, -1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 if no pixel is counted
+        return right / true
+
+
+def mean_of_scored(scores):
+    """The mean over the last axis, without the classes that are nan."""
+    n_scored = (~np.isnan(scores)).sum(-1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 if no class is scored
+        return np.nansum(scores, -1) / n_scored
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure with its name in files and its label in tables.
+
+    Calling it returns the measure of confusions; `of_areas` takes areas [3, ..., C] and a protocol.
+    """
+
+    name: str
+    label: str
+    of_areas: Callable
+
+    def __call__(self, confusion, ignore_label=None, protocol="published"):
+        """In 0..1: a float, or [...] for a stack of confusions; nan if nothing is scored."""
+        found = self.of_areas(areas_of(confusion, ignore_label, protocol), protocol)
+        return found if found.ndim else float(found)
+
+
+# The one table of measures: a new measure is a function above and a row here.
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("miou", "mIoU", mean_iou_of_areas),
+        Measure("accuracy", "pixel accuracy", accuracy_of_areas),
+    )
+}
 
 
 def iou(confusion, ignore_label=None, protocol="published"):
@@ -93,8 +180,7 @@ def iou(confusion, ignore_label=None, protocol="published"):
     there, and a class absent from prediction and truth scores 0. "masked": these pixels are
     dropped, and a class absent from both is not scored. ValueError for another protocol or shape.
     """
-    areas, scored = areas_of(confusion, ignore_label, protocol)
-    return np.where(scored, ratio(areas, protocol), np.nan)
+    return iou_of_areas(areas_of(confusion, ignore_label, protocol), protocol)
 
 
 def mean_iou(confusion, ignore_label=None, protocol="published"):
@@ -102,45 +188,4 @@ def mean_iou(confusion, ignore_label=None, protocol="published"):
 
     nan if no class is scored.
     """
-    mean = mean_of_scored(iou(confusion, ignore_label, protocol))
-    return mean if mean.ndim else float(mean)
-
-
-def areas_of(confusion, ignore_label, protocol):
-    """(areas float64 [..., 2, C], scored bool [C]).
-
-    areas: intersection and union of every class in pixels; they add up over images.
-    """
-    counts = np.asarray(confusion)
-    if counts.ndim < 2 or counts.shape[-2] != counts.shape[-1] + 1:
-        raise ValueError(
-            f"a confusion has the shape [..., classes + 1, classes], not {list(counts.shape)}"
-        )
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
-    classes = np.arange(counts.shape[-1])
-    scored = ~np.isin(classes, [] if ignore_label is None else ignore_label)
-    if protocol == "masked":
-        kept_rows = np.append(scored, False)  # (C + 1,)
-        counts = counts * kept_rows[:, None]
-    intersection = np.diagonal(counts, axis1=-2, axis2=-1)  # (..., C)
-    predicted = counts.sum(-2)  # (..., C)
-    true = counts[..., :-1, :].sum(-1)  # (..., C)
-    union = predicted + true - intersection
-    return np.stack([intersection, union], -2).astype(np.float64), scored
-
-
-def ratio(areas, protocol):
-    """Intersection over union [..., C] of areas [..., 2, C]; nan where "masked" scores nothing."""
-    intersection, union = areas[..., 0, :], areas[..., 1, :]
-    scores = intersection / (union + 1e-8)
-    if protocol == "published":
-        return scores
-    return np.where(union > 0, scores, np.nan)
-
-
-def mean_of_scored(scores):
-    """The mean over the last axis, without the classes that are nan."""
-    n_scored = (~np.isnan(scores)).sum(-1)
-    with np.errstate(invalid="ignore"):  # 0 / 0 if no class is scored
-        return np.nansum(scores, -1) / n_scored
+    return MEASURES["miou"](confusion, ignore_label, protocol)

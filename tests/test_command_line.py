@@ -73,6 +73,7 @@ def test_status_in_formats(tmp_path, results_of):
     assert status("--format", "csv").startswith("dataset,seeds,test images,majority,mean,")
     assert r"\toprule" in status("--format", "latex")
     assert "─" in status("--format", "table")
+    assert " 92.00 " in status("--measure", "accuracy"), "of the entropy-weighted vote"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,8 @@ def test_status_in_formats(tmp_path, results_of):
             ["/nonexistent/checkpoints/lsun_horse.pt", "diffseg fetch horse_21"],
         ),
         (["status", "--format", "word"], ["unknown format 'word'", "table, markdown, csv, latex"]),
+        (["status", "--measure", "dice"], ["unknown measure 'dice'", "miou, accuracy"]),
+        (["status", "--measure", "accuracy", "--costs"], ["for the table of runs", "--costs"]),
         (["status", "--recipe", "tunes"], ["unknown recipe 'tunes'", "published, tuned"]),
         (
             ["status", "--results", "/nonexistent"],

@@ -11,7 +11,7 @@ from PIL import Image
 from diffseg_utils.data import (
     absent_classes,
     batches,
-    identity,
+    checksum,
     ignore_tiny_regions,
     labels_of,
     samples,
@@ -96,7 +96,7 @@ def test_labels_of_any_integer_type(root, train_folder, dtype):
     sample = next(iter(samples(TOY, "train", root)))
     np.testing.assert_array_equal(sample.label, label)
     assert sample.label.dtype == np.int64
-    identity(pictures(root))
+    checksum(pictures(root))
 
 
 def test_tiny_regions_by_hand():
@@ -163,9 +163,9 @@ def test_batches_keep_order_and_the_rest():
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("suffix", [".npy", ".png"])
-def test_identity_changes_with_every_byte(root, split, suffix):
-    before = identity(pictures(root))
-    assert identity(pictures(root)) == before
+def test_the_checksum_changes_with_every_byte(root, split, suffix):
+    before = checksum(pictures(root))
+    assert checksum(pictures(root)) == before
     path = sorted((root / "datasets" / "toy" / "real" / split).glob(f"*{suffix}"))[1]
     if suffix == ".npy":
         label = np.load(path)
@@ -175,14 +175,14 @@ def test_identity_changes_with_every_byte(root, split, suffix):
         image = np.array(Image.open(path))
         image[7, 7, 2] ^= 1
         Image.fromarray(image).save(path)
-    assert identity(pictures(root)) != before
+    assert checksum(pictures(root)) != before
 
 
-def test_identity_changes_with_a_name(root, train_folder):
-    before = identity(pictures(root))
+def test_the_checksum_changes_with_a_name(root, train_folder):
+    before = checksum(pictures(root))
     for suffix in (".png", ".npy"):
         (train_folder / f"1{suffix}").rename(train_folder / f"0{suffix}")
-    assert identity(pictures(root)) != before
+    assert checksum(pictures(root)) != before
 
 
 # ---- bad input ----------------------------------------------------------------------------------

@@ -16,7 +16,14 @@ from diffseg_utils.evaluation.significance import (
     paired_permutation,
     verdict,
 )
-from diffseg_utils.metrics import changes, confusion, iou, mean_iou, pairwise_disagreement
+from diffseg_utils.metrics import (
+    MEASURES,
+    changes,
+    confusion,
+    iou,
+    mean_iou,
+    pairwise_disagreement,
+)
 
 property_test = settings(derandomize=True, deadline=None, max_examples=80)
 IGNORE = st.sampled_from([None, 0, 1, 255, -1])
@@ -163,11 +170,31 @@ def test_a_stack_of_confusions_scores_as_one_by_one(case, ignore, protocol):
         2, 2, case[2] + 1, case[2]
     )
     before = stack.copy()
-    for function in (lambda x: iou(x, ignore, protocol), lambda x: mean_iou(x, ignore, protocol)):
-        wanted = [[function(image) for image in row] for row in stack]
-        np.testing.assert_allclose(function(stack), wanted, rtol=1e-12)
-        np.testing.assert_allclose(function(torch.tensor(stack)), wanted, rtol=1e-12)
+    for function in (iou, mean_iou, *MEASURES.values()):
+        wanted = [[function(image, ignore, protocol) for image in row] for row in stack]
+        found = function(stack, ignore, protocol)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        np.testing.assert_array_equal(function(torch.tensor(stack), ignore, protocol), found)
     assert np.array_equal(stack, before)
+
+
+def test_pixel_accuracy_by_hand():
+    accuracy = MEASURES["accuracy"]
+    assert accuracy(HAND, 255) == pytest.approx(2 / 3), "the fourth pixel is ignored"
+    assert accuracy(HAND, 0) == pytest.approx(1 / 2), "the first one, too"
+    assert type(accuracy(HAND)) is float
+    assert math.isnan(accuracy(confusion([0, 1], [255, 255], 2))), "no pixel is counted"
+
+
+@pytest.mark.parametrize("protocol", ["published", "masked"])
+@property_test
+@given(images(), IGNORE)
+def test_pixel_accuracy_is_the_share_of_counted_pixels(protocol, case, ignore):
+    prediction, truth, n = case
+    counted = (truth >= 0) & (truth < n) & ~np.isin(truth, [] if ignore is None else ignore)
+    wanted = (prediction == truth)[counted].mean() if counted.any() else math.nan
+    found = MEASURES["accuracy"](confusion(prediction, truth, n), ignore, protocol)
+    assert found == pytest.approx(wanted, nan_ok=True)
 
 
 def test_perfect_predictions():

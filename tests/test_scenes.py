@@ -1,6 +1,7 @@
 """The painted scenes: deterministic, of disjoint splits, with exact labels of every class."""
 
 import re
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,8 +41,6 @@ def test_every_class_is_present_in_the_training_split(family, train):
 
 
 def test_class_names_are_those_of_the_preset(family):
-    from importlib import import_module
-
     assert list(import_module(f"diffseg_utils.scenes.{family}").NAMES) == list(
         PAINTED[family].classes
     )
@@ -64,6 +63,13 @@ def test_labels_vary_in_shape(family, train):
     maps = np.stack([label for _, label in train])
     agreement = np.mean([np.mean(a == b) for a, b in pairwise(maps)])
     assert agreement < 0.9
+
+
+def test_each_family_has_a_seed_of_its_own():
+    seeds = {name: import_module(f"diffseg_utils.scenes.{name}").SEED for name in FAMILIES}
+    assert len(set(seeds.values())) == len(FAMILIES)
+    of_results = {"bedroom": 0, "ffhq": 1, "cat": 2, "horse": 3, "smoke": 4}
+    assert seeds | of_results == seeds, "the pictures that results/ was made with"
 
 
 def test_unknown_names():

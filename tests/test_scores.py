@@ -73,6 +73,20 @@ def test_miou_by_hand(scores):
     assert scores.member_miou().sel(seed=7).values == pytest.approx([12.5, 75, 75])
 
 
+def test_other_measures_by_hand(scores):
+    # majority of seed 7: all three known pixels are right; seed 8 calls all sky: two of three
+    accuracy = scores.score("accuracy").sel(rule="majority")
+    assert accuracy.values == pytest.approx([100, 100 * 2 / 3])
+    xr.testing.assert_equal(scores.score("miou", protocol="masked"), scores.miou("test", "masked"))
+    # the mean of seed 7 calls all sea: one of three; nothing changes in seed 8
+    found = compare(scores, "mean", "majority", measure="accuracy")
+    assert found["difference"] == pytest.approx(100 * (1 / 3 - 1) / 2)
+    with pytest.raises(ValueError, match="unknown measure 'dice'; choose from miou, accuracy"):
+        scores.score("dice")
+    with pytest.raises(ValueError, match="unknown measure 'dice'; choose from miou, accuracy"):
+        compare(scores, "mean", "majority", measure="dice")
+
+
 def test_compare_is_the_paired_bootstrap(scores):
     found = compare(scores, "mean", "majority")
     gain = paired_bootstrap(scores.confusions("mean"), scores.confusions("majority"), 255)

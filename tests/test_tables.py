@@ -148,6 +148,16 @@ def test_table_1_by_hand(folder, one_run, results_of):
     assert (paper.seeds == 0).all() and paper.majority.isna().all()
 
 
+def test_tables_of_another_measure(folder):
+    accuracy = [(right + 90) / 2 for right in (90, 86)]
+    row = row_of(results_table(folder, measure="accuracy"))
+    assert row["majority"] == f"{np.mean(accuracy):.2f} ± {np.std(accuracy, ddof=1):.2f}"
+    assert row["k = 1 minus majority"] == "+2.00 [+2.00, +2.00]"
+    table = table_1(load_results(folder), measure="accuracy").loc["painted", "mini_horse"]
+    assert table["majority"] == pytest.approx(np.mean(accuracy))
+    assert table["k = 1 minus majority"] == pytest.approx(2)
+
+
 def test_frames_of_the_figures_by_hand(folder, one_run):
     one_run("mini_horse", 0, "tuned", 3)
     results = load_results(folder)
@@ -189,6 +199,7 @@ def test_all_scores_have_a_row_each(folder, one_run):
     row = table.query("dataset == 'mini_horse' and seed == 1 and rule == 'mean'")
     row = row.query("protocol == 'masked'").iloc[0]
     assert row.miou == pytest.approx(miou(88))
+    assert row.accuracy == pytest.approx((88 + 90) / 2)
     assert [row.split, row.backbone, row.recipe, row.images] == ["test", "mini", "published", 3]
     other = table.query("dataset == 'mini_cat'")
     assert set(other.recipe) == {"tuned"} and set(other.backbone) == {"photo"}

@@ -14,18 +14,13 @@ ASKED = {
     "k = 1 minus mean": "What the entropy weights add to the mean",
     "k chosen minus mean": "What the k chosen on validation images adds to the mean",
 }
-PICTURES = {
-    "table1_intervals": "Differences of two votes, painted datasets, published recipe",
-    "table1_intervals_others": "The same for other backbones and the tuned recipe",
-    "evidence": "The same on 500 painted test images, five trainings",
-    "what_helps": "What other changes gain",
-    "baselines": "The paper's baseline and its spread",
-    "figure2_mini_horse": "Best, median and worst image of one run, by their change of mIoU",
-}
 
 
-def results_page(folder):
-    """Markdown of everything that was found in `folder`; what was not run is left out."""
+def results_page(folder, captions):
+    """Markdown of everything that was found in `folder`; what was not run is left out.
+
+    captions: {name: caption} of the pictures in figures/ beside the page, as a FigureFolder has it.
+    """
     folder = Path(folder)
     parts = [
         "# Results",
@@ -47,7 +42,10 @@ def results_page(folder):
     parts += _section("## What the tuned recipe gains", tables.training_table, folder)
     parts += _section("## What other changes gain", effects_table, folder)
     parts += _section("## What it costs", tables.costs_table, folder)
-    parts += _pictures(folder)
+    if captions:
+        parts.append("## Figures")
+    for name, caption in captions.items():
+        parts.append(f"{caption}:\n\n![{caption}](figures/{name}.png)")
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,11 +110,3 @@ def _section(title, table, *arguments):
         return [title, tables.markdown(table(*arguments))]
     except FileNotFoundError:
         return []
-
-
-def _pictures(folder):
-    there = {
-        n: words for n, words in PICTURES.items() if (folder / "figures" / f"{n}.png").exists()
-    }
-    pictures = [f"{words}:\n\n![{words}](figures/{name}.png)" for name, words in there.items()]
-    return ["## Figures", *pictures] if pictures else []

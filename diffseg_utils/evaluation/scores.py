@@ -18,9 +18,9 @@ import numpy as np
 import xarray as xr
 
 from ..files import atomic, read_json
-from ..metrics import confusion, mean_iou
+from ..metrics import MEASURES, confusion
 from ..own.folder import preset_from
-from ..presets import Preset
+from ..presets import Preset, choose
 
 OUTSIDE = "outside"  # the row of a confusion for truths that are no class
 COUNTED = ("seed", "rule", "image", "truth", "predicted")  # the axes of counts
@@ -292,15 +292,22 @@ class Scores:
             )
         return self.of(split).counts.sel(rule=rule).values
 
-    def miou(self, split="test", protocol="published"):
-        """mIoU in percent, labelled (seed, rule); nan where a seed has no votes of a rule."""
+    def score(self, measure="miou", split="test", protocol="published"):
+        """A measure in percent, labelled (seed, rule); nan where a seed has no votes of a rule.
+
+        measure: a name in metrics.MEASURES, else ValueError.
+        """
         total = self.of(split).counts.sum("image")
-        return _miou(total, self.ignore_label, protocol)
+        return _percent(total, self.ignore_label, protocol, measure)
+
+    def miou(self, split="test", protocol="published"):
+        """mIoU in percent: score("miou")."""
+        return self.score("miou", split, protocol)
 
     def member_miou(self, split="test", protocol="published"):
         """mIoU in percent of single members, labelled (seed, member)."""
         members = self.of(split).members
-        return _miou(_summed(members), self.ignore_label, protocol)
+        return _percent(_summed(members), self.ignore_label, protocol)
 
     def curve(self, observer):
         """mIoU in percent (published protocol) of the counts that an observer added up.
@@ -310,7 +317,7 @@ class Scores:
         found = self.observed[observer]
         if "miou" in found:
             return found["miou"]
-        return _miou(found["counts"], self.ignore_label)
+        return _percent(found["counts"], self.ignore_label)
 
     # ---- parts ------------------------------------------------------------------------------
 
@@ -613,8 +620,9 @@ def _of_split(array, split):
     return array
 
 
-def _miou(counts, ignore_label, protocol="published"):
-    """mIoU in percent of counts (..., truth, predicted), labelled; nan where nothing is counted."""
+def _percent(counts, ignore_label, protocol="published", measure="miou"):
+    """A measure in percent of counts (..., truth, predicted), labelled; nan for no pixels."""
+    measure = choose("measure", measure, MEASURES)
     pixels = counts.sum(("truth", "predicted"))
-    values = 100 * mean_iou(counts.values, ignore_label, protocol)
+    values = 100 * measure(counts.values, ignore_label, protocol)
     return pixels.copy(data=np.where(pixels > 0, values, np.nan))

@@ -6,14 +6,24 @@ Shapes: B images, C classes, S trainings (seeds), R resamples.
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from ..metrics import areas_of, mean_of_scored, ratio
+from ..metrics import MEASURES, areas_of, mean_iou_of_areas
+from ..presets import choose
 
 
-def paired_bootstrap(a, b, ignore_label=None, protocol="published", resamples=10_000, seed=0):
-    """Is rule a better than rule b? dict(difference, low, high) in points of mIoU.
+def paired_bootstrap(
+    a,
+    b,
+    ignore_label=None,
+    protocol="published",
+    resamples=10_000,
+    seed=0,
+    measure="miou",
+):
+    """Is rule a better than rule b? dict(difference, low, high) in points of a measure.
 
-    difference: mIoU(a) - mIoU(b); low, high: its 95 % interval. a, b: confusions [B, C + 1, C] of
-    the same B images, or [S, B, C + 1, C] of S trainings, whose differences are averaged.
+    difference: mIoU(a) - mIoU(b), or that of another name in metrics.MEASURES; low, high: its 95 %
+    interval. a, b: confusions [B, C + 1, C] of the same B images, or [S, B, C + 1, C] of S
+    trainings, whose differences are averaged.
 
     Images, and trainings, are drawn with replacement, the same ones for a and b, so what makes an
     image hard for both cancels. Percentiles are too narrow for few images or trainings. They are
@@ -21,18 +31,20 @@ def paired_bootstrap(a, b, ignore_label=None, protocol="published", resamples=10
     degrees of freedom by Satterthwaite. One image has no interval: nan. ValueError for confusions
     of different images.
     """
-    a, b = _paired_areas(a, b, ignore_label, protocol)  # (S, B, 2, C) each
-    n_seeds, n_images = a.shape[:2]
+    measure = choose("measure", measure, MEASURES)
+    a, b = _paired_areas(a, b, ignore_label, protocol)  # (3, S, B, C) each
+    n_seeds, n_images = a.shape[1:3]
     rng = np.random.default_rng(seed)
 
-    def miou_of(draws, areas):
-        """mIoU in percent [R, S] of images drawn `draws` [R, B] times."""
-        return 100 * mean_of_scored(ratio(np.tensordot(draws, areas, (1, 1)), protocol))
+    def percent(draws, areas):
+        """The measure in percent [R, S] of images drawn `draws` [R, B] times."""
+        drawn = np.tensordot(draws, areas, (1, 2))  # (R, 3, S, C)
+        return 100 * measure.of_areas(np.moveaxis(drawn, 1, 0), protocol)
 
     def difference_of(draws):
-        """mIoU(a) - mIoU(b), [R, S]."""
+        """The measure of a minus that of b, [R, S]."""
         draws = draws.astype(float)
-        return miou_of(draws, a) - miou_of(draws, b)
+        return percent(draws, a) - percent(draws, b)
 
     every_image_once = np.ones((1, n_images))
     by_seed = difference_of(every_image_once)[0]  # (S,)
@@ -76,20 +88,21 @@ def paired_permutation(a, b, ignore_label=None, protocol="published", permutatio
     other trainings. p = (1 + n) / (1 + permutations), where n permutations give a difference at
     least as large as the observed one.
     """
-    a, b = _paired_areas(a, b, ignore_label, protocol)  # (S, B, 2, C) each
+    a, b = _paired_areas(a, b, ignore_label, protocol)  # (3, S, B, C) each
     rng = np.random.default_rng(seed)
-    swaps = rng.integers(2, size=(1 + permutations, a.shape[1])).astype(float)  # (R, B)
+    swaps = rng.integers(2, size=(1 + permutations, a.shape[2])).astype(float)  # (R, B)
     swaps[0] = 0  # the observed difference
-    moved = np.tensordot(swaps, b - a, (1, 1))  # (R, S, 2, C)
-    miou_a = 100 * mean_of_scored(ratio(a.sum(1) + moved, protocol))  # (R, S)
-    miou_b = 100 * mean_of_scored(ratio(b.sum(1) - moved, protocol))
+    moved = np.tensordot(swaps, b - a, (1, 2))  # (R, 3, S, C)
+    moved = np.moveaxis(moved, 1, 0)  # (3, R, S, C)
+    miou_a = 100 * mean_iou_of_areas(a.sum(2)[:, None] + moved, protocol)  # (R, S)
+    miou_b = 100 * mean_iou_of_areas(b.sum(2)[:, None] - moved, protocol)
     size = np.abs((miou_a - miou_b).mean(1))  # (R,)
     as_large = size >= size[0] - 1e-9  # differences that are equal up to rounding count
     return float(as_large.mean())
 
 
 def _paired_areas(a, b, ignore_label, protocol):
-    """[areas of a, areas of b], each [S, B, 2, scored classes]; ValueError for other images."""
+    """[areas of a, areas of b], each [3, S, B, scored classes]; ValueError for other images."""
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim not in (3, 4) or a.shape != b.shape or 0 in a.shape:
         raise ValueError(
@@ -106,7 +119,8 @@ def _paired_areas(a, b, ignore_label, protocol):
         )
     paired = []
     for counts in (a, b):
-        areas, scored = areas_of(counts, ignore_label, protocol)
+        areas = areas_of(counts, ignore_label, protocol)  # (3, S, B, C)
+        scored = ~np.isnan(areas).any((0, 1, 2))  # (C,)
         paired.append(areas[..., scored])
     return paired
 
@@ -132,20 +146,20 @@ def images_needed(low, high, n_images, effect=0.2):
 # ---- comparisons of scores ----------------------------------------------------------------------
 
 
-def compare(scores, new, old, split="test", protocol="published"):
+def compare(scores, new, old, split="test", protocol="published", measure="miou"):
     """Is rule `new` better than rule `old`? A dict of points of mIoU, over all images and seeds.
 
     difference, low, high: as in paired_bootstrap; verdict: gain, loss or not resolved; n_images,
-    n_seeds. scores: Scores; `scores.first(images, seeds)` holds fewer of them. ValueError for a
-    rule without counts.
+    n_seeds. scores: Scores; `scores.first(images, seeds)` holds fewer of them. measure: a name in
+    metrics.MEASURES. ValueError for a rule without counts.
     """
     of_rule = [scores.confusions(rule, split) for rule in (new, old)]  # (S, B, C + 1, C) each
-    return compare_confusions(*of_rule, scores.ignore_label, protocol)
+    return compare_confusions(*of_rule, scores.ignore_label, protocol, measure)
 
 
-def compare_confusions(new, old, ignore_label=None, protocol="published"):
+def compare_confusions(new, old, ignore_label=None, protocol="published", measure="miou"):
     """The same of confusions [B, C + 1, C] or [S, B, C + 1, C] of the same images."""
-    gain = paired_bootstrap(new, old, ignore_label, protocol)
+    gain = paired_bootstrap(new, old, ignore_label, protocol, measure=measure)
     *trainings, n_images, _, _ = np.shape(new)
     return {
         **gain,

@@ -1,7 +1,8 @@
 """Tables and tidy frames of scores, for notebooks, `diffseg status` and the README.
 
 Rules and their labels come from the scores: every rule of voting.RULES that was scored has its
-column or row. mIoU is in percent, differences are in points.
+column or row. mIoU is in percent, differences are in points. A `measure` is a name in
+metrics.MEASURES; `all_scores` has a column for each.
 """
 
 from itertools import product
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..metrics import PROTOCOLS, iou, mean_iou
+from ..metrics import MEASURES, PROTOCOLS, iou, mean_iou
 from ..presets import PAPER
 from .scores import load_results, load_scores
 from .significance import compare, compare_confusions, paired_bootstrap, verdict
@@ -101,11 +102,11 @@ def image_gains(scores, seed=None, new="entropy_weighted", old="majority", split
 # ---- all runs: `diffseg status` -----------------------------------------------------------------
 
 
-def results_table(folder, recipe="published"):
+def results_table(folder, recipe="published", measure="miou"):
     """Frame of text: mIoU (%, published protocol, mean over seeds), and differences of votes.
 
-    The 95 % intervals are over images and seeds. FileNotFoundError if there are no results of this
-    recipe.
+    The 95 % intervals are over images and seeds. measure: another one than mIoU.
+    FileNotFoundError if there are no results of this recipe.
     """
     results = load_results(folder)
     shown = [result for (_, other), result in results.items() if other == recipe]
@@ -116,7 +117,8 @@ def results_table(folder, recipe="published"):
         )
     labels = rule_labels(shown)
     k = k_in_words(shown)
-    rows = pd.DataFrame({result.name: _row(result.scores, labels, k) for result in shown}).T
+    rows = {result.name: _row(result.scores, labels, k, measure) for result in shown}
+    rows = pd.DataFrame(rows).T
     return rows.rename_axis("dataset")
 
 
@@ -144,18 +146,19 @@ def rule_labels(results):
     return {rule: label for rule, label in labels.items() if rule not in left_out}
 
 
-def _row(scores, labels, k):
+def _row(scores, labels, k, measure):
     """{title: text} of a run in results_table."""
-    miou = scores.miou()
+    found = scores.score(measure)
     row = {"seeds": len(scores.seeds), "test images": len(scores.images())}
     for rule, label in labels.items():
-        row[label] = _spread(miou.sel(rule=rule).values) if rule in scores.rules else "none"
+        row[label] = _spread(found.sel(rule=rule).values) if rule in scores.rules else "none"
     title = "k chosen on validation"
     row[title] = "none"
     if "k chosen" in scores.rules:
-        row[title] = f"{_spread(miou.sel(rule='k chosen').values)} (k = {chosen_ks(scores)})"
+        row[title] = f"{_spread(found.sel(rule='k chosen').values)} (k = {chosen_ks(scores)})"
     for old in ("majority", "mean"):
-        row[f"{k} minus {old}"] = interval(compare(scores, "entropy_weighted", old))
+        gain = compare(scores, "entropy_weighted", old, measure=measure)
+        row[f"{k} minus {old}"] = interval(gain)
     return row
 
 
@@ -262,16 +265,18 @@ def recipe_gains(folder):
 
 
 def all_scores(results):
-    """Tidy frame of every mIoU in percent: a row per run, split, rule and protocol.
+    """Tidy frame of every score in percent: a row per run, split, rule and protocol.
 
-    k: of the entropy-weighted vote, and of the one chosen on validation; nan for other rules.
+    A column for each measure of metrics.MEASURES. k: of the entropy-weighted vote, and of the one
+    chosen on validation; nan for other rules.
     """
     parts = []
     for result in results.values():
         scores = result.scores
         splits = dict.fromkeys(scores.counts.split.values.tolist())
         for split, protocol in product(splits, PROTOCOLS):
-            part = scores.miou(split, protocol).to_series().rename("miou").reset_index()
+            found = {name: scores.score(name, split, protocol).to_series() for name in MEASURES}
+            part = pd.DataFrame(found).reset_index()
             dataset, _, backbone = result.name.partition("@")
             part["dataset"] = dataset
             part["backbone"] = backbone or result.preset.backbone
@@ -282,7 +287,7 @@ def all_scores(results):
             part["protocol"] = protocol
             parts.append(part)
     columns = ["split", "dataset", "backbone", "recipe", "seed", "images", "rule", "k", "protocol"]
-    return pd.concat(parts).dropna(subset="miou")[[*columns, "miou"]]
+    return pd.concat(parts).dropna(subset="miou")[[*columns, *MEASURES]]
 
 
 def _k_of(scores, seed, rule):
@@ -321,7 +326,7 @@ def block_of(result):
     return "other backbone" if "@" in result.name else "official checkpoint"
 
 
-def table_1(results, protocol="published"):
+def table_1(results, protocol="published", measure="miou"):
     """Frame (block, run): mIoU of every rule, published recipe, mean over seeds; gains; seeds.
 
     The last column is the majority of the tuned recipe. The paper's datasets have a row even if
@@ -336,28 +341,28 @@ def table_1(results, protocol="published"):
     for name in names:
         row = {"block": blocks[name], "run": name}
         result = results.get((name, "published"))
-        miou = _mean_miou(result, protocol)
-        row |= {label: miou.get(rule, np.nan) for rule, label in labels.items()}
-        row[f"{k} minus majority"] = _minus(miou, "entropy_weighted", "majority")
-        row["k chosen minus majority"] = _minus(miou, "k chosen", "majority")
+        found = _mean_scores(result, protocol, measure)
+        row |= {label: found.get(rule, np.nan) for rule, label in labels.items()}
+        row[f"{k} minus majority"] = _minus(found, "entropy_weighted", "majority")
+        row["k chosen minus majority"] = _minus(found, "k chosen", "majority")
         row["chosen k"] = chosen_ks(result.scores) if result else ""
         row["seeds"] = len(result.scores.seeds) if result else 0
-        tuned = _mean_miou(results.get((name, "tuned")), protocol)
+        tuned = _mean_scores(results.get((name, "tuned")), protocol, measure)
         row["tuned majority"] = tuned.get("majority", np.nan)
         rows.append(row)
     return pd.DataFrame(rows).set_index(["block", "run"])
 
 
-def _mean_miou(result, protocol):
-    """{rule: mIoU in percent, mean over seeds} of a Result, or of none."""
+def _mean_scores(result, protocol, measure):
+    """{rule: the measure in percent, mean over seeds} of a Result, or of none."""
     if result is None:
         return {}
-    miou = result.scores.miou("test", protocol).mean("seed")
-    return dict(zip(miou.rule.values.tolist(), miou.values.tolist()))
+    found = result.scores.score(measure, "test", protocol).mean("seed")
+    return dict(zip(found.rule.values.tolist(), found.values.tolist()))
 
 
-def _minus(miou, new, old):
-    return miou.get(new, np.nan) - miou.get(old, np.nan)
+def _minus(scores, new, old):
+    return scores.get(new, np.nan) - scores.get(old, np.nan)
 
 
 def difference_table(results, new="entropy_weighted", olds=("majority", "mean")):

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..presets import BACKBONES, DATASETS, PADDING, RECIPES, Preset, choose
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 MASKS = (".png", ".tif", ".tiff", ".npy")
 IGNORE = "ignore"  # what the YAML calls pixels that are neither trained on nor scored
 MOST_CLASSES = PADDING - 1
@@ -385,9 +385,11 @@ def image_files(folder):
 
     FileNotFoundError or ValueError: no images/, nothing in it, or two files of one stem.
     """
-    found = files_by_stem(Path(folder) / "images", IMAGES)
+    found = files_by_stem(Path(folder) / "images", IMAGE_SUFFIXES)
     if not found:
-        raise ValueError(f"{Path(folder) / 'images'}: no images here; {_endings(IMAGES)} are read")
+        raise ValueError(
+            f"{Path(folder) / 'images'}: no images here; {_endings(IMAGE_SUFFIXES)} are read"
+        )
     return found
 
 

@@ -26,7 +26,7 @@ from ..figures.style import class_colours
 from ..files import atomic, read_json, sha256, write_json
 from ..voting import uncertainty_of
 from .annotations import write_palette
-from .folder import IMAGES, files_by_stem, image_files, mask_files
+from .folder import IMAGE_SUFFIXES, files_by_stem, image_files, mask_files
 from .images import look_at, read_picture
 from .labeller import Engine, label_at, load_labeller
 from .overview import write_overview
@@ -45,9 +45,9 @@ def images_to_label(folder, everything=False):
     """
     folder = Path(folder)
     if not (folder / "images").is_dir():
-        found = files_by_stem(folder, IMAGES)
+        found = files_by_stem(folder, IMAGE_SUFFIXES)
         if not found:
-            raise ValueError(f"{folder}: no images here; {', '.join(IMAGES)} are read")
+            raise ValueError(f"{folder}: no images here; {', '.join(IMAGE_SUFFIXES)} are read")
         return list(found.values())
     images = image_files(folder)
     masks = {} if everything or not (folder / "masks").is_dir() else mask_files(folder)

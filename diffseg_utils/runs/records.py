@@ -2,11 +2,13 @@
 it was made.
 """
 
+import ast
 import hashlib
 import json
 import platform
 import threading
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -132,8 +134,27 @@ def files_of(module, family="all"):
         return []
     if family == "all":
         return sorted(folder.glob("*.py"))
-    families = {"smoke": ("horse", "smoke")}.get(family, (family,))
-    return [folder / f"{name}.py" for name in ("__init__", "canvas", *families)]
+    return [folder / f"{name}.py" for name in _painters(folder, family)]
+
+
+def _painters(folder, family):
+    """The names of the files in scenes/ that paint a family: its own, and what that imports."""
+    found, new = {"__init__"}, {family}
+    while new:
+        name = new.pop()
+        found.add(name)
+        new |= _imported_beside((folder / f"{name}.py").read_text(encoding="utf-8")) - found
+    return sorted(found)
+
+
+@cache
+def _imported_beside(source):
+    """The names of the modules that Python text imports from its own folder."""
+    found = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found |= {node.module} if node.module else {alias.name for alias in node.names}
+    return found
 
 
 def decisive_parameters(job):

@@ -6,6 +6,7 @@ import numpy as np
 
 from .canvas import Canvas, box, ellipse, jitter, smooth
 
+SEED = 0
 NAMES = [
     "clutter",
     "wall",

@@ -6,6 +6,7 @@ import numpy as np
 
 from .canvas import Canvas, box, ellipse, jitter, limb, smooth, turn
 
+SEED = 2
 NAMES = ["background", "back", "belly", "leg", "paw", "head", "ear", "eye", "nose", "tail"]
 BACKGROUND, BACK, BELLY, LEG, PAW, HEAD, EAR, EYE, NOSE, TAIL = range(len(NAMES))
 BODY = (BACK, BELLY, LEG, PAW, TAIL)

@@ -6,6 +6,7 @@ import numpy as np
 
 from .canvas import Canvas, box, ellipse, jitter, limb, smooth, turn
 
+SEED = 1
 NAMES = ["background", "skin", "hair", "brow", "eye", "nose", "mouth", "ear", "neck", "cloth"]
 BACKGROUND, SKIN, HAIR, BROW, EYE, NOSE, MOUTH, EAR, NECK, CLOTH = range(len(NAMES))
 SKINS = [

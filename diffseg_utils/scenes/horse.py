@@ -6,6 +6,7 @@ import numpy as np
 
 from .canvas import SCALE, Canvas, box, ellipse, jitter, limb, smooth, turn
 
+SEED = 3
 NAMES = [
     "background",
     "head",
