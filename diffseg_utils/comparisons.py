@@ -182,11 +182,20 @@ def measure_choices(
 
 
 def measure_recipes(
-    backbone, presets, recipes, file, seeds, n_members=10, epochs=100, device="cpu", report=None
+    backbone,
+    presets,
+    recipes,
+    base,
+    file,
+    seeds,
+    n_members=10,
+    epochs=100,
+    device="cpu",
+    report=None,
 ):
     """The table of compare_recipes for all `presets`, {dataset: Preset}, with their names in front.
 
-    recipes: {name: numbers, as in presets.RECIPES}, "tuned" among them, to which all are compared.
+    recipes: {name: numbers, as in presets.RECIPES}, `base` among them, to which all are compared.
     """
     table = _Table(file, ["dataset", "recipe"])
     for done, (dataset, preset) in enumerate(presets.items(), 1):
@@ -195,8 +204,9 @@ def measure_recipes(
             found = compare_recipes(
                 load_backbone(backbone, device),
                 preset,
-                {"tuned": recipes["tuned"]} | missing,
+                {base: recipes[base]} | missing,
                 seeds,
+                base,
                 n_members=n_members,
                 epochs=epochs,
             )

@@ -310,15 +310,16 @@ RECIPES = {
     # Baranchuk et al.: batches of 64 pixels. From epoch index 4 on, a member stops when the loss of
     # a single batch has not gone below its best for more than 50 batches in a row.
     "published": dict(batch=64, optimiser="Adam", rate=1e-3, patience=50, patient_from=4),
-    # Chosen on validation splits of the mini datasets: a class-balanced subset ("pool") of pixels,
-    # where a class of m pixels is drawn m ** (1 - balance) times as often as a class of one pixel;
-    # its 256 principal components, half whitened; one cycle of the learning rate.
+    # Chosen on validation splits of the mini datasets (notebook 08): a class-balanced subset
+    # ("pool") of pixels, where a class of m pixels is drawn m ** (1 - balance) times as often as a
+    # class of one pixel; its 256 principal components, half whitened; one cycle of the learning
+    # rate.
     "tuned": dict(
         batch=256,
         optimiser="AdamW",
         rate=8e-3,
-        steps=800,
-        pool=60_000,
+        steps=1600,
+        pool=180_000,
         balance=0.5,
         components=256,
         whitening=0.5,

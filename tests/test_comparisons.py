@@ -113,10 +113,10 @@ def test_a_choice_that_fails_on_one_dataset_is_not_measured_on_the_next(monkeypa
     assert asked == [("mini_ffhq", ["today", "good"])], "what failed before fails no more"
 
 
-def test_only_missing_recipes_are_measured_beside_the_tuned_one(monkeypatch, tmp_path):
+def test_only_missing_recipes_are_measured_beside_the_base(monkeypatch, tmp_path):
     asked = []
 
-    def compare(backbone, preset, recipes, seeds, **how):
+    def compare(backbone, preset, recipes, seeds, base, **how):
         asked.append((preset.name, list(recipes)))
         return pd.DataFrame([{"recipe": name, "majority": 40.0} for name in recipes])
 
@@ -126,7 +126,8 @@ def test_only_missing_recipes_are_measured_beside_the_tuned_one(monkeypatch, tmp
     def measure(*recipes):
         asked.clear()
         presets, wanted = {"mini_smoke": SMOKE}, {key: {} for key in recipes}
-        return comparisons.measure_recipes("mini", presets, wanted, tmp_path / "r.csv", [0])
+        file = tmp_path / "r.csv"
+        return comparisons.measure_recipes("mini", presets, wanted, "tuned", file, [0])
 
     assert measure("tuned", "longer").recipe.tolist() == ["tuned", "longer"]
     assert asked == [("mini_smoke", ["tuned", "longer"])]

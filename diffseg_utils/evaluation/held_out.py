@@ -201,9 +201,7 @@ def held_out_predictions(run, ensemble, report=None):
 # ---- which recipe is best? ----------------------------------------------------------------------
 
 
-def compare_recipes(
-    backbone, preset, recipes, seeds, base="tuned", n_members=10, epochs=100, report=None
-):
+def compare_recipes(backbone, preset, recipes, seeds, base, n_members=10, epochs=100, report=None):
     """Frame, a row per recipe: what it scores on the first fold, and its gain over `base`.
 
     recipes: {name: numbers, as in presets.RECIPES}, `base` among them. Columns: recipe, seeds,
