@@ -240,6 +240,28 @@ def test_voting(page, address, clone):
     save(page, clone)
 
 
+def test_own_images(page, address, clone):
+    run_all(page, address, "05_own_images", 900)
+    look(page, "05_own_images")
+    go_to(page, "solution-1")
+    page.locator("summary", has_text="Solution of exercise 1").click()
+    page.screenshot(path=PICTURES / "05_own_images_solution.png")
+    save(page, clone)
+
+
+def test_an_executed_copy_shows_its_figures_with_their_descriptions(page, address):
+    """As it is opened from results/, which JupyterLab does not trust: its HTML is sanitized."""
+    copy = "mini_smoke/seed0/03_voting_analysis"
+    page.goto(f"{address.removesuffix('notebooks')}results/{copy}.ipynb?reset")
+    page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell.currentWidget")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    look(page, "executed_copy")
+    go_to(page, "scores")
+    picture = page.locator(".jp-OutputArea-output img[alt*='Points: mIoU in percent']")
+    picture.wait_for()
+    assert picture.evaluate("picture => picture.naturalWidth") > 500
+
+
 def test_dark_theme(page, address):
     page.evaluate(THEME, "JupyterLab Dark")
     run_all(page, address, "00_tour", 900)

@@ -114,21 +114,22 @@ def _backbone(preset):
 
 
 def write_picture(run):
-    """Write check.png beside dataset.yml: a masked image, as the denoiser sees it, and its label.
+    """Write check.png, the three panels side by side, beside dataset.yml; returns its path."""
+    path = run.preset.folder / "check.png"
+    with atomic(path) as temporary:
+        Image.fromarray(np.concatenate(panels(run), 1)).save(temporary)
+    return path
 
-    Returns its path.
-    """
+
+def panels(run):
+    """A masked image, what the denoiser sees of it, and its label: uint8 [256, 256, 3] each."""
     preset = run.preset
     sample = next(samples(preset, "train", run.data_root))
     side = describe(run.backbone_used)["flags"]["image_size"]
     seen = to_input(sample.image, side)  # (3, S, S)
     seen = ((seen.permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
-    panels = [sample.image, seen, colour_labels(sample.label, preset)]
-    panels = [_enlarged(panel) for panel in panels]
-    path = preset.folder / "check.png"
-    with atomic(path) as temporary:
-        Image.fromarray(np.concatenate(panels, 1)).save(temporary)
-    return path
+    label = colour_labels(sample.label, preset)
+    return [_enlarged(panel) for panel in (sample.image, seen, label)]
 
 
 def _enlarged(panel):
