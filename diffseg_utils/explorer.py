@@ -233,7 +233,11 @@ class Explorer(VBox):
             lines.append(_line(f"member {i + 1}", q, f"{entropies[i]:.2f}", weight, preset))
         lines.append(_line("<b>the vote</b>", pooled, "", "", preset))
         titles = ("", "distribution over the classes", "says", "entropy (nats)", "weight")
-        head = "".join(f'<th style="text-align:left">{title}</th>' for title in titles)
+        indents = (0, 0, 1, 0, 0)  # as in the lines below
+        head = "".join(
+            f'<th style="text-align:left;padding-left:{indent}em">{title}</th>'
+            for title, indent in zip(titles, indents)
+        )
         where = f"Row {row}, column {column}: the truth is <b>{_name(truth, preset)}</b>."
         return (
             f'<div style="max-width:75em;line-height:1.4">{where}'
@@ -372,7 +376,7 @@ def _made_up(preset, n_members, seed):
     for i in range(3):
         common = smooth(1, preset.n_classes, 8)
         own = smooth(n_members, preset.n_classes, 16)
-        probs.append((4 * common + 0.5 * own).softmax(1))  # (N, C, H, W)
+        probs.append((4 * common + 0.25 * own).softmax(1))  # (N, C, H, W)
         image = (128 + 60 * smooth(1, 3, 16)[0]).clamp(0, 255).byte().permute(1, 2, 0)
         label = common[0].argmax(0)  # (H, W)
         images.append(Sample(f"made_up_{i}", image.numpy(), label.numpy()))
