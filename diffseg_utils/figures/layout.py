@@ -188,6 +188,8 @@ def gallery(images, titles=(), columns=None, size=1.9, below=0.0, names=(), titl
     lines = max((1 + text.count("\n") for text in titles), default=0)  # of text above an image
     width = size * columns + (0.3 if len(names) else 0)
     height = (size + 0.2 * lines) * rows + 0.1 + below
+    if title and lines:
+        height += 0.15  # between the title of the figure and those of the images
     figure, axes = new_figure(width, height, title, nrows=rows, ncols=columns)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0, wspace=0)
     for i, ax in enumerate(axes.flat):

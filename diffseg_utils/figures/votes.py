@@ -38,7 +38,7 @@ CHANGED = {"cmap": ListedColormap(["#e9e9e9", ACCENT]), "vmin": 0, "vmax": 1}
 # ---- one image -----------------------------------------------------------------------------------
 
 
-def fig_label_maps(maps, preset, columns=4):
+def fig_label_maps(maps, preset, columns=4, title="label maps of one image"):
     """Label maps [H, W] and pictures [H, W, 3] side by side; maps: {title: map or picture}."""
     if not maps:
         return empty_figure(f"{preset.title}: no label maps.")
@@ -49,7 +49,7 @@ def fig_label_maps(maps, preset, columns=4):
         columns,
         size=2.05,
         below=0.65,
-        title=preset.title,
+        title=headline(preset.title, title),
     )
     if labels:
         class_legend(figure, preset, np.concatenate(labels))
@@ -93,9 +93,10 @@ def fig_votes_over_k(image, truth, plain, votes, ks, preset):
     columns = len(pictures)
     if columns == 1:  # a vote and its changes side by side
         columns = 2
+    between = "\n" if len(ks) > 2 else " "
     for picture, repaired, broken in painted:
         pictures.append(picture)
-        titles.append(f"{repaired} repaired,\n{broken} broken")
+        titles.append(f"{repaired} repaired,{between}{broken} broken")
     figure, _ = gallery(
         pictures,
         titles,

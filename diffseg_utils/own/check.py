@@ -114,22 +114,22 @@ def _backbone(preset):
 
 
 def write_picture(run):
-    """Write check.png, the three panels side by side, beside dataset.yml; returns its path."""
+    """Write check.png beside dataset.yml: image, input and label side by side; returns its path."""
+    image, seen, label = look_through(run)
+    panels = [_enlarged(panel) for panel in (image, seen, colour_labels(label, run.preset))]
     path = run.preset.folder / "check.png"
     with atomic(path) as temporary:
-        Image.fromarray(np.concatenate(panels(run), 1)).save(temporary)
+        Image.fromarray(np.concatenate(panels, 1)).save(temporary)
     return path
 
 
-def panels(run):
-    """A masked image, what the denoiser sees of it, and its label: uint8 [256, 256, 3] each."""
-    preset = run.preset
-    sample = next(samples(preset, "train", run.data_root))
+def look_through(run):
+    """A masked image [S, S, 3], what the denoiser sees of it [s, s, 3], and its label [H, W]."""
+    sample = next(samples(run.preset, "train", run.data_root))
     side = describe(run.backbone_used)["flags"]["image_size"]
-    seen = to_input(sample.image, side)  # (3, S, S)
+    seen = to_input(sample.image, side)  # (3, s, s)
     seen = ((seen.permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
-    label = colour_labels(sample.label, preset)
-    return [_enlarged(panel) for panel in (sample.image, seen, label)]
+    return sample.image, seen, sample.label
 
 
 def _enlarged(panel):
