@@ -105,7 +105,7 @@ def fig_votes_over_k(image, truth, plain, votes, ks, preset):
         below=0.5,
         title=headline(preset.title, "entropy-weighted votes against the mean"),
     )
-    colour_legend(figure, CHANGE_COLOURS)
+    colour_legend(figure, {}, CHANGE_COLOURS)
     counts = [
         f"k = {k:g} repairs {repaired} pixels and breaks {broken}"
         for k, (_, repaired, broken) in zip(ks, painted)
