@@ -177,7 +177,7 @@ def fig_vote_at_k(labels, plain, weights, preset, k):
     count = {"cmap": "viridis", "vmin": 1, "vmax": max(len(weights), 2), "bar": "members"}
     titles = [
         f"entropy-weighted, k = {k:.3g}",
-        f"members that count: {effective.mean():.1f} on average",
+        f"{effective.mean():.1f} members count on average",
         f"not the mean's class: {changed.sum():,} pixels",
     ]
     images = [colour_labels(labels, preset), (effective, count), (changed, CHANGED)]
