@@ -6,13 +6,18 @@ Shapes: N members, C classes, H x W label resolution.
 """
 
 import base64
+import time
 from html import escape
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
 from ipywidgets import HTML, BoundedIntText, Dropdown, HBox, IntSlider, SelectionSlider, VBox
 from PIL import Image
 
+from .data import Sample
 from .evaluation import evaluate, predictions
 from .evaluation.observers import disputes
 from .figures.layout import CHANGE_COLOURS, paint_changes
@@ -228,7 +233,11 @@ class Explorer(VBox):
             lines.append(_line(f"member {i + 1}", q, f"{entropies[i]:.2f}", weight, preset))
         lines.append(_line("<b>the vote</b>", pooled, "", "", preset))
         titles = ("", "distribution over the classes", "says", "entropy (nats)", "weight")
-        head = "".join(f'<th style="text-align:left">{title}</th>' for title in titles)
+        indents = (0, 0, 1, 0, 0)  # as in the lines below
+        head = "".join(
+            f'<th style="text-align:left;padding-left:{indent}em">{title}</th>'
+            for title, indent in zip(titles, indents)
+        )
         where = f"Row {row}, column {column}: the truth is <b>{_name(truth, preset)}</b>."
         return (
             f'<div style="max-width:75em;line-height:1.4">{where}'
@@ -314,3 +323,64 @@ def _name(i, preset):
 def _css(i, preset):
     """The colour of a class id, as in all figures."""
     return "rgb({}, {}, {})".format(*colour_labels(i, preset))
+
+
+# ---- how long a step takes ----------------------------------------------------------------------
+
+
+def step_times(preset, n_members=10, seed=0):
+    """Milliseconds of a step, from the value of a control to the pictures as PNG in HTML.
+
+    Members and images of the preset's size are made up; members disagree in patches. Every value
+    of a control is taken once for each of three images, so that nothing which an earlier step has
+    kept counts. Changing the image is not a step. Returns a frame (control) of columns steps,
+    median, largest; .attrs["disputed"] is the share of pixels on which not all members agree.
+    """
+    explorer, disputed = _made_up(preset, n_members, seed)
+    found = []
+
+    def move(control, value):
+        widget = getattr(explorer, control)
+        assert widget.value != value, "a control that stays where it is draws nothing"
+        start = time.perf_counter()
+        widget.value = value
+        found.append((control, 1000 * (time.perf_counter() - start)))
+
+    for place in range(3):
+        explorer.image.value = place
+        for k in KS:
+            move("k", k)
+        for n in range(n_members - 1, 1, -1):
+            move("members", n)
+        for _ in range(5):
+            move("row", (explorer.row.value + 7) % preset.label_size)
+        for rule in RULES:
+            move("rule", rule)
+        explorer.rule.value, explorer.members.value = "entropy_weighted", n_members
+    times = pd.DataFrame(found, columns=["control", "ms"]).groupby("control", sort=False).ms
+    table = pd.DataFrame({"steps": times.size(), "median": times.median(), "largest": times.max()})
+    table.attrs["disputed"] = disputed
+    return table
+
+
+def _made_up(preset, n_members, seed):
+    """(an Explorer of three images, the share of their pixels on which members differ)."""
+    generator = torch.Generator().manual_seed(seed)
+    size = preset.label_size
+
+    def smooth(n, channels, cells):
+        drawn = torch.randn(n, channels, cells, cells, generator=generator)
+        return F.interpolate(drawn, size=(size, size), mode="bilinear")
+
+    probs, images = [], []
+    for i in range(3):
+        common = smooth(1, preset.n_classes, 8)
+        own = smooth(n_members, preset.n_classes, 16)
+        probs.append((4 * common + 0.25 * own).softmax(1))  # (N, C, H, W)
+        image = (128 + 60 * smooth(1, 3, 16)[0]).clamp(0, 255).byte().permute(1, 2, 0)
+        label = common[0].argmax(0)  # (H, W)
+        images.append(Sample(f"made_up_{i}", image.numpy(), label.numpy()))
+    choices = torch.stack(probs).argmax(2)  # (B, N, H, W)
+    disputed = (choices != choices[:, :1]).any(1).float().mean().item()
+    zeros = {"disagreement": np.zeros(3), "changed": np.zeros(3, int)}
+    return Explorer(images, probs.__getitem__, n_members, zeros, preset), disputed

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from diffseg_utils.data import Sample
-from diffseg_utils.explorer import KS, Explorer, Opinions
+from diffseg_utils.explorer import KS, Explorer, Opinions, step_times
 from diffseg_utils.figures.style import colour_labels
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.voting import RULES, disagreement, entropy, vote
@@ -132,3 +132,21 @@ def test_pictures_have_descriptions(explorer):
     found = re.findall(r'<img alt="([^"]+)"', explorer.pictures.value)
     assert len(found) == 4 and all(PRESET.title in alt for alt in found)
     assert "repaired" in found[3] and "entropy-weighted, k = 1, 4 members" in found[2]
+
+
+def test_steps_are_timed_where_something_is_drawn(monkeypatch):
+    """One drawing for each step that is counted, besides those that set the controls back."""
+    drawn = []
+    draw = Explorer._pictures
+
+    def counted(explorer):
+        drawn.append(explorer.rule.value)
+        return draw(explorer)
+
+    monkeypatch.setattr(Explorer, "_pictures", counted)
+    table = step_times(PRESET, n_members=4)
+    assert list(table.steps) == [3 * len(KS), 3 * 2, 3 * 5, 3 * len(RULES)]
+    assert list(table.index) == ["k", "members", "row", "rule"]
+    assert (table["median"] > 0).all() and (table["largest"] >= table["median"]).all()
+    assert 0.05 < table.attrs["disputed"] < 0.5
+    assert len(drawn) >= table.steps.sum()

@@ -456,6 +456,7 @@ DRAWN = {name: partial(draw, frame) for name, (draw, frame) in OF_A_FRAME.items(
     "noised image": lambda: features.fig_noised_image(
         [two_votes()[0]] * 3, [1, 0.8, 0.1], [0, 50, 500], [50], "Mini-Cat"
     ),
+    "what is seen": lambda: features.fig_what_is_seen(*[two_votes()[0]] * 2, two_votes()[1], CAT),
     "image grid": lambda: features.fig_image_grid(
         [[two_votes()[0]] * 3] * 2, ["step 50", "step 150"], ["block 2", "block 4", "block 6"]
     ),

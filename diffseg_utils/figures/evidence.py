@@ -233,7 +233,7 @@ def fig_difference_intervals(table, published=0.2):
     names = list(table.dataset.unique())
     comparisons = table.comparison.unique()
     figure, [axes] = new_figure(
-        2.2 + 4.2 * len(comparisons),
+        2.0 + 3.7 * len(comparisons),
         1.2 + 0.55 * len(names),
         "Differences of two votes of the same members",
         ncols=len(comparisons),
@@ -249,7 +249,7 @@ def fig_difference_intervals(table, published=0.2):
             ax.axvline(published, color=INK, lw=1.5, ls=":")
         draw_intervals(ax, rows, y, colours)
         for place, row, colour in zip(y, rows.itertuples(), colours):
-            note_at_right(ax, f"{row.difference:+.2f} {row.verdict}", place, color=colour)
+            note_at_right(ax, f"{row.difference:+z.2f} {row.verdict}", place, color=colour)
         ax.set(title=comparison, xlabel="mIoU points, 95 % interval", ylim=(len(names) - 0.5, -0.6))
     if published is not None:
         note(axes[0], f"the paper: {published:+.1f}", published, -0.5, (4, 0))

@@ -46,6 +46,23 @@ def fig_overlays(overlays, titles, preset, title="", columns=3):
     return figure.describe(f"Images with their predicted classes: {names}.", preset.title)
 
 
+def fig_what_is_seen(image, seen, label, preset):
+    """An image, what the denoiser sees of it, and its label, with the names of the classes.
+
+    image and seen: [S, S, 3], of any two sizes; label: [H, W].
+    """
+    titles = ["the image", "what the denoiser sees", "its label"]
+    figure, _ = gallery(
+        [image, seen, colour_labels(label, preset)],
+        titles,
+        size=2.8,
+        below=0.5,
+        title=headline(preset.title, "one image with a mask"),
+    )
+    class_legend(figure, preset, label)
+    return figure.describe(f"Side by side: {', '.join(titles)}.", preset.title)
+
+
 def fig_noised_image(pictures, signal, steps, read, dataset=""):
     """One image noised to several steps, the steps that the kit reads marked.
 

@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 from scipy.optimize import isotonic_regression
@@ -188,6 +189,8 @@ def gallery(images, titles=(), columns=None, size=1.9, below=0.0, names=(), titl
     lines = max((1 + text.count("\n") for text in titles), default=0)  # of text above an image
     width = size * columns + (0.3 if len(names) else 0)
     height = (size + 0.2 * lines) * rows + 0.1 + below
+    if title and lines:
+        height += 0.15  # between the title of the figure and those of the images
     figure, axes = new_figure(width, height, title, nrows=rows, ncols=columns)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0, wspace=0)
     for i, ax in enumerate(axes.flat):
@@ -201,15 +204,21 @@ def gallery(images, titles=(), columns=None, size=1.9, below=0.0, names=(), titl
     return figure, axes
 
 
-def colour_legend(figure, colours, **where):
-    """A legend below the axes, {name: colour}; where: options of Figure.legend."""
-    patches = [mpl.patches.Patch(color=colour, label=name) for name, colour in colours.items()]
+def colour_legend(figure, colours, dots=None, **where):
+    """A legend below the axes, {name: colour}; where: options of Figure.legend.
+
+    dots: {name: colour} of single pixels, such as those that change, as small squares: an area in
+    a similar colour is another thing.
+    """
+    handles = [mpl.patches.Patch(color=colour, label=name) for name, colour in colours.items()]
+    for name, colour in (dots or {}).items():
+        handles.append(Line2D([], [], ls="", marker="s", ms=5, color=colour, label=name))
     where = {"loc": "outside lower center", "ncols": 6, "fontsize": 9, **where}
-    figure.legend(handles=patches, frameon=False, **where)
+    figure.legend(handles=handles, frameon=False, **where)
 
 
 def class_legend(figure, preset, ids, more=None, **where):
-    """A legend of the classes among the labels `ids`, and of `more`, {name: colour}.
+    """A legend of the classes among the labels `ids`, and of `more`, {name: colour} of pixels.
 
     The class that is not scored, and labels that are no class, come last and are called ignored.
     """
@@ -222,7 +231,7 @@ def class_legend(figure, preset, ids, more=None, **where):
             ignored = {f"{preset.classes[i]} (ignored)": np.divide(IGNORED, 255)}
         else:
             colours[preset.classes[i]] = class_colours(preset.n_classes)[i] / 255
-    colour_legend(figure, colours | ignored | (more or {}), **where)
+    colour_legend(figure, colours | ignored, more, **where)
 
 
 def stretch_contrast(values, percent=1):

@@ -101,7 +101,7 @@ def fig_pixel_weights(probs, weights, votes, preset, truth):
     order = np.argsort(-weights, kind="stable")
     styles = rule_styles(votes)
     rows = np.array([*probs[order], *votes.values()])  # (N + R, C)
-    names = [f"member {i}" for i in order] + [label for label, _ in styles.values()]
+    names = [f"member {i + 1}" for i in order] + [label for label, _ in styles.values()]
     y = np.concatenate([np.arange(n), n + 0.7 + np.arange(len(votes))])
     known = 0 <= truth < preset.n_classes and truth != preset.ignore_label
     truth_name = preset.classes[truth] if known else "not labelled"

@@ -216,8 +216,10 @@ class Picture(Figure):
     def _repr_mimebundle_(self, include=None, exclude=None):
         """(data, metadata) for a notebook.
 
-        JupyterLab prefers HTML, and only there a picture can have a description. Other programs
-        take the PNG and find the description in metadata["image/png"]["alt"].
+        JupyterLab and the default page of nbconvert prefer HTML. They write a description beside
+        no PNG, whatever its metadata say, so an executed copy keeps the HTML alone
+        (runs/execute.py). Other programs take the PNG, and nbconvert's template `classic` finds
+        the description in metadata["image/png"]["alt"].
         """
         png = self._png(bbox_inches="tight")
         source = f"data:image/png;base64,{b64encode(png).decode()}"

@@ -38,7 +38,7 @@ CHANGED = {"cmap": ListedColormap(["#e9e9e9", ACCENT]), "vmin": 0, "vmax": 1}
 # ---- one image -----------------------------------------------------------------------------------
 
 
-def fig_label_maps(maps, preset, columns=4):
+def fig_label_maps(maps, preset, columns=4, title="label maps of one image"):
     """Label maps [H, W] and pictures [H, W, 3] side by side; maps: {title: map or picture}."""
     if not maps:
         return empty_figure(f"{preset.title}: no label maps.")
@@ -49,7 +49,7 @@ def fig_label_maps(maps, preset, columns=4):
         columns,
         size=2.05,
         below=0.65,
-        title=preset.title,
+        title=headline(preset.title, title),
     )
     if labels:
         class_legend(figure, preset, np.concatenate(labels))
@@ -93,9 +93,10 @@ def fig_votes_over_k(image, truth, plain, votes, ks, preset):
     columns = len(pictures)
     if columns == 1:  # a vote and its changes side by side
         columns = 2
+    between = "\n" if len(ks) > 2 else " "
     for picture, repaired, broken in painted:
         pictures.append(picture)
-        titles.append(f"{repaired} repaired,\n{broken} broken")
+        titles.append(f"{repaired} repaired,{between}{broken} broken")
     figure, _ = gallery(
         pictures,
         titles,
@@ -104,7 +105,7 @@ def fig_votes_over_k(image, truth, plain, votes, ks, preset):
         below=0.5,
         title=headline(preset.title, "entropy-weighted votes against the mean"),
     )
-    colour_legend(figure, CHANGE_COLOURS)
+    colour_legend(figure, {}, CHANGE_COLOURS)
     counts = [
         f"k = {k:g} repairs {repaired} pixels and breaks {broken}"
         for k, (_, repaired, broken) in zip(ks, painted)
@@ -176,7 +177,7 @@ def fig_vote_at_k(labels, plain, weights, preset, k):
     count = {"cmap": "viridis", "vmin": 1, "vmax": max(len(weights), 2), "bar": "members"}
     titles = [
         f"entropy-weighted, k = {k:.3g}",
-        f"members that count: {effective.mean():.1f} on average",
+        f"{effective.mean():.1f} members count on average",
         f"not the mean's class: {changed.sum():,} pixels",
     ]
     images = [colour_labels(labels, preset), (effective, count), (changed, CHANGED)]

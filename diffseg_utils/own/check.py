@@ -114,21 +114,22 @@ def _backbone(preset):
 
 
 def write_picture(run):
-    """Write check.png beside dataset.yml: a masked image, as the denoiser sees it, and its label.
-
-    Returns its path.
-    """
-    preset = run.preset
-    sample = next(samples(preset, "train", run.data_root))
-    side = describe(run.backbone_used)["flags"]["image_size"]
-    seen = to_input(sample.image, side)  # (3, S, S)
-    seen = ((seen.permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
-    panels = [sample.image, seen, colour_labels(sample.label, preset)]
-    panels = [_enlarged(panel) for panel in panels]
-    path = preset.folder / "check.png"
+    """Write check.png beside dataset.yml: image, input and label side by side; returns its path."""
+    image, seen, label = look_through(run)
+    panels = [_enlarged(panel) for panel in (image, seen, colour_labels(label, run.preset))]
+    path = run.preset.folder / "check.png"
     with atomic(path) as temporary:
         Image.fromarray(np.concatenate(panels, 1)).save(temporary)
     return path
+
+
+def look_through(run):
+    """A masked image [S, S, 3], what the denoiser sees of it [s, s, 3], and its label [H, W]."""
+    sample = next(samples(run.preset, "train", run.data_root))
+    side = describe(run.backbone_used)["flags"]["image_size"]
+    seen = to_input(sample.image, side)  # (3, s, s)
+    seen = ((seen.permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
+    return sample.image, seen, sample.label
 
 
 def _enlarged(panel):

@@ -21,9 +21,10 @@ classes:
 # ---- the denoiser ----
 
 # What photo knows: {photo}. It is small and ships with the kit.
-# For photographs of anything else: `backbone: imagenet`, after `diffseg fetch imagenet` (a download
-# of 2.2 GB; about 20 seconds an image on two cores, a fraction of a second on a GPU).
-# Also possible: {others}, or the path of a .json beside its weights.
+# For photographs of anything else: `backbone: imagenet`, after `diffseg fetch imagenet`
+# (a download of 2.2 GB; about 20 seconds an image on two cores, a fraction of one on a GPU).
+# Also possible: {others},
+# or the path of a .json beside its weights.
 backbone: photo
 steps: null  # at which images are noised and read; null takes the backbone's own: [50, 150, 250]
 blocks: null  # of the decoder that are read; `diffseg sweep {quoted}` proposes some

@@ -108,8 +108,11 @@ def without_times(notebook):
                 if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
             ]
             for output in cell.outputs:
-                if "image/png" in output.get("data", {}):  # a figure; its HTML is the same picture
-                    output.data.pop("text/html", None)
+                if {"image/png", "text/html"} <= set(output.get("data", {})):
+                    # A figure, twice. JupyterLab and pages made by nbconvert show the description
+                    # that is in the HTML, and none beside a PNG.
+                    del output.data["image/png"]
+                    output.metadata.pop("image/png", None)
     return notebook
 
 
