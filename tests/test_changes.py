@@ -4,6 +4,7 @@ A rule, a dataset, a measure, a family of painted scenes, a figure. The copy tha
 also runs the solutions of the notebooks' exercises.
 """
 
+import json
 import re
 import shutil
 import subprocess
