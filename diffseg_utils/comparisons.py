@@ -23,9 +23,9 @@ from .evaluation.held_out import (
     standard_error,
     sweep_maps,
 )
+from .evaluation.measured import Measured
 from .evaluation.significance import paired_bootstrap
 from .features import FeatureMaps
-from .files import atomic
 from .metrics import mean_iou
 from .presets import DATASETS
 
@@ -87,7 +87,7 @@ def measure_descriptions(backbone, datasets, seen, file, root="data", device="cp
 
     seen: images that `backbone` has seen in its training.
     """
-    table = _Table(file, ["dataset", "seen"])
+    table = Measured(file, ["dataset", "seen"])
     for done, dataset in enumerate(datasets, 1):
         if (dataset, seen) not in table:
             denoiser = load_backbone(backbone, device, data=root)
@@ -111,7 +111,7 @@ def measure_maps(
 
     seen: images that `backbone` has seen in its training.
     """
-    table = _Table(file, ["dataset", "seen", "step"])
+    table = Measured(file, ["dataset", "seen", "step"])
     work = [(dataset, seen, step) for dataset in datasets for step in steps]
     for done, key in enumerate(work, 1):
         if key not in table:
@@ -165,7 +165,7 @@ def measure_choices(
     choices: {name: (steps, blocks)}, `base` among them. A choice that does not gain beyond chance
     on one dataset is not measured on those after it.
     """
-    table = _Table(file, ["dataset", "seen"])
+    table = Measured(file, ["dataset", "seen"])
     for done, dataset in enumerate(datasets, 1):
         if (dataset, seen) not in table:
             failed = [row.choice for row in table.of(datasets, seen).itertuples() if row.low <= 0]
@@ -188,7 +188,7 @@ def measure_recipes(
 
     recipes: {name: numbers, as in presets.RECIPES}, "tuned" among them, to which all are compared.
     """
-    table = _Table(file, ["dataset", "recipe"])
+    table = Measured(file, ["dataset", "recipe"])
     for done, (dataset, preset) in enumerate(presets.items(), 1):
         missing = {name: recipes[name] for name in recipes if (dataset, name) not in table}
         if missing:
@@ -225,9 +225,9 @@ def measure_checkpoints(
     if not checkpoints:
         return
     records = Path(records)
-    curve = _Table(records / f"{name}_curve.csv", ["dataset", "images"])
-    maps = _Table(records / f"{name}_maps.csv", ["dataset", "images"])
-    gain = _Table(records / f"{name}_gain.csv", ["dataset", "before", "after"])
+    curve = Measured(records / f"{name}_curve.csv", ["dataset", "images"])
+    maps = Measured(records / f"{name}_maps.csv", ["dataset", "images"])
+    gain = Measured(records / f"{name}_gain.csv", ["dataset", "before", "after"])
     last = max(checkpoints)
     work = [(dataset, seen) for dataset in datasets for seen in checkpoints]
     counts = {}  # (dataset, images seen): confusions [B, C + 1, C]
@@ -253,28 +253,3 @@ def measure_checkpoints(
             gain.add((dataset, start, last), [difference])
         if report:
             report(done, len(work))
-
-
-class _Table:
-    """A CSV file to which rows are added under a key that says what was measured."""
-
-    def __init__(self, path, keys):
-        self.path, self.keys = Path(path), keys
-        self.frame = pd.read_csv(path) if self.path.exists() else pd.DataFrame(columns=keys)
-
-    def __contains__(self, key):
-        return bool((self.frame[self.keys] == list(key)).all(axis=1).any())
-
-    def of(self, datasets, seen):
-        """The rows of `datasets`, measured with a backbone that has seen so many images."""
-        return self.frame[self.frame.dataset.isin(datasets) & (self.frame.seen == seen)]
-
-    def add(self, key, rows):
-        """Add rows, dicts, unless there are some under this key, and write the file."""
-        if key in self:
-            return
-        named = dict(zip(self.keys, key))
-        new = pd.DataFrame([named | row for row in rows])
-        self.frame = new if self.frame.empty else pd.concat([self.frame, new])[self.frame.columns]
-        with atomic(self.path) as partial:
-            self.frame.to_csv(partial, index=False, float_format="%.5g")
