@@ -27,14 +27,14 @@ from .evaluation.measured import Measured
 from .evaluation.significance import paired_bootstrap
 from .features import FeatureMaps
 from .metrics import mean_iou
-from .presets import DATASETS
+from .own.folder import preset_of
 
 N_VALIDATION = 100  # painted images that a checkpoint is scored on, more than the split has
 
 
 def _judge(dataset):
-    """The preset of `dataset`, with more validation images if they are painted."""
-    preset = DATASETS[dataset]
+    """The preset of a name or a dataset.yml, with more validation images if they are painted."""
+    preset = preset_of(dataset)
     return preset.resized(validation=N_VALIDATION) if preset.painted else preset
 
 
@@ -88,15 +88,16 @@ def measure_descriptions(backbone, datasets, seen, file, root="data", device="cp
     seen: images that `backbone` has seen in its training.
     """
     table = Measured(file, ["dataset", "seen"])
-    for done, dataset in enumerate(datasets, 1):
-        if (dataset, seen) not in table:
+    judges = {judge.name: judge for judge in map(_judge, datasets)}
+    for done, (name, judge) in enumerate(judges.items(), 1):
+        if (name, seen) not in table:
             denoiser = load_backbone(backbone, device, data=root)
             untrained = load_backbone(backbone, device, data=root, random_weights=0)
-            found = compare_descriptions(denoiser, untrained, _judge(dataset), root)
-            table.add((dataset, seen), found.to_dict("records"))
+            found = compare_descriptions(denoiser, untrained, judge, root)
+            table.add((name, seen), found.to_dict("records"))
         if report:
-            report(done, len(datasets))
-    return table.of(datasets, seen)
+            report(done, len(judges))
+    return table.of(judges, seen)
 
 
 # ---- which steps and blocks? ---------------------------------------------------------------------
@@ -216,7 +217,8 @@ def measure_checkpoints(
     """Measure what is not yet in the files <name>_curve.csv, _maps.csv and _gain.csv of `records`.
 
     checkpoints: {images seen: backbone}, in order of training; with no images seen, random weights
-    are drawn for that backbone. datasets: names of those that score them. start: images seen at the
+    are drawn for that backbone. datasets: names, or somebody's own dataset.yml, that score them:
+    painted validation images, or folds of the training images. start: images seen at the
     beginning of this training; the gain from there to the last checkpoint is written.
 
     A row is known by its dataset and the images seen, so another training needs another name. Every
@@ -229,7 +231,8 @@ def measure_checkpoints(
     maps = Measured(records / f"{name}_maps.csv", ["dataset", "images"])
     gain = Measured(records / f"{name}_gain.csv", ["dataset", "before", "after"])
     last = max(checkpoints)
-    work = [(dataset, seen) for dataset in datasets for seen in checkpoints]
+    judges = {judge.name: judge for judge in map(_judge, datasets)}
+    work = [(dataset, seen) for dataset in judges for seen in checkpoints]
     counts = {}  # (dataset, images seen): confusions [B, C + 1, C]
     for done, (dataset, seen) in enumerate(work, 1):
         ends_gain = seen in (start, last) and (dataset, start, last) not in gain
@@ -238,7 +241,7 @@ def measure_checkpoints(
             backbone = load_backbone(
                 checkpoints[seen], device, random_weights=0 if seen == 0 else None, data=root
             )
-            preset = _judge(dataset)
+            preset = judges[dataset]
             asked = folds(backbone, preset, root)
             counts[key] = score_folds(asked, preset, device=device)
             by_map = score_each_map(backbone, asked, preset, device=device)
