@@ -63,4 +63,4 @@ def test_the_notebook_and_its_solutions_go_from_new_to_overlays(tmp_path):
     cells = nbformat.read(tmp_path / "own.ipynb", 4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert all(cell.outputs for cell in cells if cell.id.startswith("solved-"))
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
