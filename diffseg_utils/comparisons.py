@@ -23,18 +23,18 @@ from .evaluation.held_out import (
     standard_error,
     sweep_maps,
 )
+from .evaluation.measured import Measured
 from .evaluation.significance import paired_bootstrap
 from .features import FeatureMaps
-from .files import atomic
 from .metrics import mean_iou
-from .presets import DATASETS
+from .own.folder import preset_of
 
 N_VALIDATION = 100  # painted images that a checkpoint is scored on, more than the split has
 
 
 def _judge(dataset):
-    """The preset of `dataset`, with more validation images if they are painted."""
-    preset = DATASETS[dataset]
+    """The preset of a name or a dataset.yml, with more validation images if they are painted."""
+    preset = preset_of(dataset)
     return preset.resized(validation=N_VALIDATION) if preset.painted else preset
 
 
@@ -87,16 +87,17 @@ def measure_descriptions(backbone, datasets, seen, file, root="data", device="cp
 
     seen: images that `backbone` has seen in its training.
     """
-    table = _Table(file, ["dataset", "seen"])
-    for done, dataset in enumerate(datasets, 1):
-        if (dataset, seen) not in table:
+    table = Measured(file, ["dataset", "seen"])
+    judges = {judge.name: judge for judge in map(_judge, datasets)}
+    for done, (name, judge) in enumerate(judges.items(), 1):
+        if (name, seen) not in table:
             denoiser = load_backbone(backbone, device, data=root)
             untrained = load_backbone(backbone, device, data=root, random_weights=0)
-            found = compare_descriptions(denoiser, untrained, _judge(dataset), root)
-            table.add((dataset, seen), found.to_dict("records"))
+            found = compare_descriptions(denoiser, untrained, judge, root)
+            table.add((name, seen), found.to_dict("records"))
         if report:
-            report(done, len(datasets))
-    return table.of(datasets, seen)
+            report(done, len(judges))
+    return table.of(judges, seen)
 
 
 # ---- which steps and blocks? ---------------------------------------------------------------------
@@ -111,7 +112,7 @@ def measure_maps(
 
     seen: images that `backbone` has seen in its training.
     """
-    table = _Table(file, ["dataset", "seen", "step"])
+    table = Measured(file, ["dataset", "seen", "step"])
     work = [(dataset, seen, step) for dataset in datasets for step in steps]
     for done, key in enumerate(work, 1):
         if key not in table:
@@ -165,7 +166,7 @@ def measure_choices(
     choices: {name: (steps, blocks)}, `base` among them. A choice that does not gain beyond chance
     on one dataset is not measured on those after it.
     """
-    table = _Table(file, ["dataset", "seen"])
+    table = Measured(file, ["dataset", "seen"])
     for done, dataset in enumerate(datasets, 1):
         if (dataset, seen) not in table:
             failed = [row.choice for row in table.of(datasets, seen).itertuples() if row.low <= 0]
@@ -197,7 +198,7 @@ def measure_recipes(
 
     recipes: {name: numbers, as in presets.RECIPES}, `base` among them, to which all are compared.
     """
-    table = _Table(file, ["dataset", "recipe"])
+    table = Measured(file, ["dataset", "recipe"])
     for done, (dataset, preset) in enumerate(presets.items(), 1):
         missing = {name: recipes[name] for name in recipes if (dataset, name) not in table}
         if missing:
@@ -226,7 +227,8 @@ def measure_checkpoints(
     """Measure what is not yet in the files <name>_curve.csv, _maps.csv and _gain.csv of `records`.
 
     checkpoints: {images seen: backbone}, in order of training; with no images seen, random weights
-    are drawn for that backbone. datasets: names of those that score them. start: images seen at the
+    are drawn for that backbone. datasets: names, or somebody's own dataset.yml, that score them:
+    painted validation images, or folds of the training images. start: images seen at the
     beginning of this training; the gain from there to the last checkpoint is written.
 
     A row is known by its dataset and the images seen, so another training needs another name. Every
@@ -235,11 +237,12 @@ def measure_checkpoints(
     if not checkpoints:
         return
     records = Path(records)
-    curve = _Table(records / f"{name}_curve.csv", ["dataset", "images"])
-    maps = _Table(records / f"{name}_maps.csv", ["dataset", "images"])
-    gain = _Table(records / f"{name}_gain.csv", ["dataset", "before", "after"])
+    curve = Measured(records / f"{name}_curve.csv", ["dataset", "images"])
+    maps = Measured(records / f"{name}_maps.csv", ["dataset", "images"])
+    gain = Measured(records / f"{name}_gain.csv", ["dataset", "before", "after"])
     last = max(checkpoints)
-    work = [(dataset, seen) for dataset in datasets for seen in checkpoints]
+    judges = {judge.name: judge for judge in map(_judge, datasets)}
+    work = [(dataset, seen) for dataset in judges for seen in checkpoints]
     counts = {}  # (dataset, images seen): confusions [B, C + 1, C]
     for done, (dataset, seen) in enumerate(work, 1):
         ends_gain = seen in (start, last) and (dataset, start, last) not in gain
@@ -248,7 +251,7 @@ def measure_checkpoints(
             backbone = load_backbone(
                 checkpoints[seen], device, random_weights=0 if seen == 0 else None, data=root
             )
-            preset = _judge(dataset)
+            preset = judges[dataset]
             asked = folds(backbone, preset, root)
             counts[key] = score_folds(asked, preset, device=device)
             by_map = score_each_map(backbone, asked, preset, device=device)
@@ -263,28 +266,3 @@ def measure_checkpoints(
             gain.add((dataset, start, last), [difference])
         if report:
             report(done, len(work))
-
-
-class _Table:
-    """A CSV file to which rows are added under a key that says what was measured."""
-
-    def __init__(self, path, keys):
-        self.path, self.keys = Path(path), keys
-        self.frame = pd.read_csv(path) if self.path.exists() else pd.DataFrame(columns=keys)
-
-    def __contains__(self, key):
-        return bool((self.frame[self.keys] == list(key)).all(axis=1).any())
-
-    def of(self, datasets, seen):
-        """The rows of `datasets`, measured with a backbone that has seen so many images."""
-        return self.frame[self.frame.dataset.isin(datasets) & (self.frame.seen == seen)]
-
-    def add(self, key, rows):
-        """Add rows, dicts, unless there are some under this key, and write the file."""
-        if key in self:
-            return
-        named = dict(zip(self.keys, key))
-        new = pd.DataFrame([named | row for row in rows])
-        self.frame = new if self.frame.empty else pd.concat([self.frame, new])[self.frame.columns]
-        with atomic(self.path) as partial:
-            self.frame.to_csv(partial, index=False, float_format="%.5g")

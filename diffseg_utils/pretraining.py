@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 from .backbone import create, describe, native_bfloat16, weights_of
 from .data import IMAGES, read_image, to_input
 from .files import atomic, write_json
+from .own.folder import fitted, image_files, names_a_yaml, preset_of
+from .own.images import cut, parts_of, read_picture, resize_picture
 
 # ---- images -------------------------------------------------------------------------------------
 
@@ -27,11 +29,13 @@ from .files import atomic, write_json
 def images_of(sources, size, families, n_per_family):
     """uint8 [M, size, size, 3] of what one trains on.
 
-    sources: "painted" for scenes of `families`, or folders and archives of photographs, with
-    spaces between them.
+    sources: "painted" for scenes of `families`, the path of somebody's own dataset.yml, or folders
+    and archives of photographs, with spaces between them.
     """
     if sources == "painted":
         return painted_images(n_per_family, list(families))
+    if names_a_yaml(sources):
+        return own_images(preset_of(sources), size)
     return np.concatenate([photographs(source, size) for source in sources.split()])
 
 
@@ -48,6 +52,21 @@ def painted_images(n_per_family, families):
             image, _ = paint(family, "pretrain", i)
             images.append(image)
     return np.stack(images)
+
+
+def own_images(preset, size):
+    """uint8 [M, size, size, 3]: all images of somebody's own folder, with a mask or without.
+
+    Each as the denoiser sees it: one square, or its tiles. Masks are not read.
+    """
+    squares = []
+    for path in image_files(preset.folder).values():
+        picture = read_picture(path, preset.range_16_bit)  # (H, W, 3)
+        fitting = fitted(*picture.shape[:2], preset.longer_side)
+        picture = resize_picture(picture, fitting)
+        for part in parts_of(fitting, preset):
+            squares.append(_resized(cut(picture, part, preset.label_size), size))
+    return np.stack(squares)
 
 
 def photographs(source, size=64):
@@ -183,7 +202,8 @@ def train_checkpoints(
 ):
     """Train a denoiser; returns {images seen: .json of the backbone}.
 
-    On a GPU with the settings ON_GPU, on a CPU in small batches at a constant rate.
+    On a GPU with the settings ON_GPU, on a CPU in small batches at a constant rate. A batch has no
+    more images than there are.
 
     spec: a description of a backbone, of which flags, steps and blocks are used. images: uint8
     [M, S, S, 3]. n_images: to see in this training. output: weights, state and checkpoints get this
@@ -197,6 +217,7 @@ def train_checkpoints(
     settings = Settings(rate=3e-4 if start else 2e-4, seed=int(bool(start)))
     if torch.device(device).type == "cuda":
         settings = replace(ON_GPU, seed=settings.seed)
+    settings = replace(settings, batch=min(settings.batch, len(images)))
     ema, log = pretrain(
         spec["flags"],
         images,

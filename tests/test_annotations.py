@@ -7,10 +7,12 @@ import json
 import numpy as np
 import pytest
 from conftest import diffseg
+from own_folders import disc, make_folder
 from PIL import Image
 
 from diffseg_utils.own.annotations import new_from
-from diffseg_utils.own.folder import DEFAULTS
+from diffseg_utils.own.folder import DEFAULTS, preset_of
+from diffseg_utils.own.images import read_mask
 
 BOX = [[2, 1, 7, 1, 7, 4, 2, 4]]  # x and y of a rectangle
 
@@ -172,3 +174,62 @@ def test_mistakes_in_a_labelme_file(tmp_path, content, words):
     done = diffseg("new", tmp_path / "f", "--from", tmp_path / "json", "--classes", "cell, other")
     assert done.exit_code == 1 and "a.json: " in done.stderr and words in done.stderr
     assert not (tmp_path / "f").exists()
+
+
+# ---- other tools ---------------------------------------------------------------------------------
+
+
+def test_coco_of_roboflow_has_a_category_that_no_shape_has(tmp_path):
+    categories = [
+        {"id": 0, "name": "cells", "supercategory": "none"},
+        {"id": 1, "name": "cell", "supercategory": "cells"},
+    ]
+    images = [{"id": 3, "file_name": "a_jpg.rf.0f3c.jpg", "width": 10, "height": 8}]
+    annotation = {"id": 1, "image_id": 3, "category_id": 1, "segmentation": BOX, "area": 15}
+    content = coco(categories=categories, images=images, annotations=[annotation])
+    new_from(tmp_path / "f", write(tmp_path / "_annotations.coco.json", content))
+    assert (mask(tmp_path / "f", "a_jpg.rf.0f3c") == expected_box()).all()
+    assert "- cells\n" not in (tmp_path / "f" / "dataset.yml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "save"),
+    [
+        ("ImageJ, 8 bit", "i0.tif", lambda ids: Image.fromarray(ids.astype(np.uint8))),
+        ("ImageJ and QuPath, 16 bit", "i0.tif", lambda ids: Image.fromarray(ids.astype("<u2"))),
+        ("napari, 32 bit", "i0.tif", lambda ids: Image.fromarray(ids.astype(np.int32))),
+        ("QuPath, 8 bit", "i0.png", lambda ids: Image.fromarray(ids.astype(np.uint8))),
+        ("napari, 64 bit", "i0.npy", None),
+    ],
+)
+def test_label_images_fit_as_they_are(tmp_path, tool, name, save):
+    folder = make_folder(tmp_path, n_masks=2)
+    ids = disc(0)[1]
+    (folder / "masks" / "i0.png").unlink()
+    if save is None:
+        np.save(folder / "masks" / name, ids.astype(np.int64))
+    else:
+        how = {"compression": "tiff_adobe_deflate"} if name.endswith("tif") else {}
+        save(ids).save(folder / "masks" / name, **how)
+    preset = preset_of(str(folder))
+    assert (read_mask(folder / "masks" / name, preset, ids.shape) == ids).all(), tool
+
+
+def test_a_label_image_of_floating_point_numbers_is_refused(tmp_path):
+    preset = preset_of(str(make_folder(tmp_path)))
+    ids = disc(0)[1]
+    Image.fromarray(ids.astype(np.float32)).save(tmp_path / "m.tif")
+    with pytest.raises(ValueError, match=r"m.tif: a mask of mode F; palette, grey or RGB"):
+        read_mask(tmp_path / "m.tif", preset, ids.shape)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_masks_of_cvat_need_the_colours_of_its_labelmap(tmp_path, mode):
+    text = "colours: {background: [0, 0, 0], disc: [250, 50, 83]}"
+    folder = make_folder(tmp_path, text=text)
+    ids = disc(0)[1]
+    pixels = np.array([[0, 0, 0], [250, 50, 83]], np.uint8)[ids]
+    file = folder / "masks" / "i0.png"
+    image = Image.fromarray(pixels)
+    (image.quantize(2) if mode == "P" else image).save(file)
+    assert (read_mask(file, preset_of(str(folder)), ids.shape) == ids).all()

@@ -329,6 +329,17 @@ def label_maps():
     return votes.fig_label_maps({"image": image, "truth": truth, "member 0": before}, CAT)
 
 
+def labelling():
+    rows = []
+    for images in (5, 10, 15):
+        for choice, miou in (("random", 40 + images), ("uncertain", 41 + images)):
+            difference = 1.0 * (choice == "uncertain")
+            row = (images, choice, miou, miou - 1, miou + 1, difference)
+            rows.append((*row, difference - 0.5, difference + 0.5))
+    columns = ["images", "choice", "miou", "lowest", "highest", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def doubt():
     return RNG.uniform(0, 1, (64, 64))
 
@@ -351,6 +362,7 @@ OF_A_FRAME = {
         evidence.fig_miou_by_label_budget,
         rule_curve("images", (1, 2, 5, 10, 20, 30), lambda n: 20 + 6 * np.log2(n)),
     ),
+    "labelling": (evidence.fig_labelling_rounds, labelling()),
     "test images": (evidence.fig_difference_by_test_images, some_curve()),
     "table": (evidence.fig_difference_intervals, table()),
     "bands": (evidence.fig_miou_by_boundary_distance, bands()),

@@ -30,6 +30,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CORE = NOTEBOOKS[:5]  # 00 to 04
 SMOKE = DATASETS["mini_smoke"]
 EVIDENCE = ["evidence", "mini_smoke", "--seeds", "0", "1", "-p", "test_images", "4"]
+EVIDENCE += ["-p", "study_images", "4"]
 
 
 def code_cells(path):
@@ -258,6 +259,7 @@ def test_evidence_is_made_from_the_runs_that_are_there(evidence, smoke):
         "evidence.csv",
         "10_what_helps.ipynb",
         "what_helps.csv",
+        "uncertainty.csv",
         "seed0",
         "seed1",
         "seed0_tuned",

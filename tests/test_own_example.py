@@ -59,4 +59,4 @@ def test_the_notebook_and_its_solutions_go_from_new_to_overlays(tmp_path):
     assert overlays == {Path(name).stem for name in table.image}
     assert_solved(tmp_path / "own.ipynb", NOTEBOOK)
     told = descriptions(tmp_path / "own.ipynb")
-    assert len(told) >= 3 and all(alt.endswith(".") for alt in told)
+    assert len(told) >= 4 and all(alt.endswith(".") for alt in told)

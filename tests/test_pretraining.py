@@ -4,15 +4,17 @@ writes can be loaded.
 
 import json
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from own_folders import disc, make_folder, write_yaml
 from PIL import Image
 from torch.testing import assert_close
 
-from diffseg_utils import pretraining
+from diffseg_utils import comparisons, pretraining
 from diffseg_utils.backbone import load_backbone, native_bfloat16, weights_of
 from diffseg_utils.pretraining import (
     Settings,
@@ -227,3 +229,52 @@ def test_photographs_that_are_none(photos):
     (photos / "photos.tar").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"photos\.tar: not a readable archive"):
         photographs(photos / "photos.tar")
+
+
+# ---- somebody's own images -----------------------------------------------------------------------
+
+
+def test_own_images_are_learned_from_with_a_mask_or_without(tmp_path):
+    folder = make_folder(tmp_path / "my cells", n_images=4, n_masks=2)
+    found = images_of(str(folder / "dataset.yml"), 32, [], 0)
+    assert found.shape == (4, 32, 32, 3) and found.dtype == np.uint8
+    tiled = make_folder(tmp_path / "tiled", size=(64, 128))
+    write_yaml(tiled, "tile: 64\noverlap: 0", longer_side=128)
+    squares = images_of(str(tiled / "dataset.yml"), 64, [], 0)
+    assert len(squares) == 6, "two tiles of each"
+    np.testing.assert_array_equal(squares[1], disc(0, (64, 128))[0][:, 64:])
+    with pytest.raises(FileNotFoundError, match=r"dataset.yml: no such file; `diffseg new"):
+        images_of(str(tmp_path / "dataset.yml"), 32, [], 0)
+
+
+def test_a_denoiser_is_trained_further_on_own_images_and_compared_by_folds(
+    tiny_json, tmp_path, monkeypatch
+):
+    folder = make_folder(tmp_path / "my cells", n_images=5, n_masks=4, text="name: cells")
+    spec = json.loads(Path(tiny_json).read_text()) | {"images": 100}
+    start = Path(tiny_json).with_name("seen.json")
+    start.write_text(json.dumps(spec))
+    file, records = str(folder / "dataset.yml"), tmp_path / "records"
+    pictures = images_of(file, 32, [], 0)
+    checkpoints = train_checkpoints(
+        spec, pictures, 10, tmp_path / "tuned", records, str(start), device="cpu"
+    )
+    assert checkpoints == {110: str(tmp_path / "tuned.json")}, "two steps of all five images"
+    before, after = (weights_of(x) for x in (str(start), checkpoints[110]))
+    assert any((before[key].float() != after[key].float()).any() for key in before)
+
+    def ask(folds, preset, device):
+        assert [len(fold.truths) for fold in folds] == [1, 1, 1, 1], "a fold per image"
+        shape = (4, preset.n_classes + 1, preset.n_classes)
+        return np.ones(shape, int)
+
+    def by_map(backbone, folds, preset, device):
+        return pd.DataFrame({"step": [50], "block": [2], "miou": [40.0]})
+
+    monkeypatch.setattr(comparisons, "score_folds", ask)
+    monkeypatch.setattr(comparisons, "score_each_map", by_map)
+    both = {100: str(start)} | checkpoints
+    comparisons.measure_checkpoints(both, [file], 100, records, "tuned")
+    gain = pd.read_csv(records / "tuned_gain.csv")
+    assert gain.iloc[0].tolist() == ["cells", 100, 110, 0, 0, 0]
+    assert pd.read_csv(records / "tuned_curve.csv").dataset.tolist() == ["cells"] * 2

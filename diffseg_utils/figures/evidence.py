@@ -158,6 +158,39 @@ def fig_miou_by_label_budget(curve, dataset=""):
     return figure.describe(f"Lines: mIoU by labelled images; with {most}: {words}.", dataset)
 
 
+def fig_labelling_rounds(rounds, dataset=""):
+    """mIoU after each round of labelling, and what labelling the most uncertain images gains.
+
+    rounds: frame (images, choice, miou, lowest, highest, difference, low, high); choice: random or
+    uncertain; lowest and highest: over trainings, drawn as a band; the difference is to random.
+    """
+    if rounds.empty:
+        return empty_figure("No round of labelling was measured.")
+    title = headline(dataset, "which images to label next?")
+    figure, [[left, right]] = new_figure(11, 3.6, title, ncols=2)
+    ticks = sorted(rounds.images.unique())
+    words = {"random": "drawn at random", "uncertain": "most uncertain"}
+    curves = rounds.assign(
+        choice=rounds.choice.replace(words), low=rounds.lowest, high=rounds.highest
+    )
+    left.set(xlabel="labelled images", ylabel="mIoU (%), band: all trainings", xticks=ticks)
+    draw_curves(left, curves, "images", "miou", by="choice")
+    gains = rounds[(rounds.choice == "uncertain") & (rounds.images > ticks[0])]
+    colours = verdict_colours(gains)
+    right.axhline(0, color=INK, lw=1)
+    right.vlines(gains.images, gains.low, gains.high, color=colours, lw=3)
+    right.scatter(gains.images, gains.difference, c=colours, s=50, zorder=3)
+    label = "points above random, 95 % interval"
+    right.set(xlabel="labelled images", ylabel=label, xticks=ticks, xlim=left.get_xlim())
+    ends = curves[curves.images == ticks[-1]]
+    said = ", ".join(f"{row.choice} {row.miou:.2f} %" for row in ends.itertuples())
+    return figure.describe(
+        f"Lines: mIoU by labelled images, and intervals of the difference; with {ticks[-1]}: "
+        f"{said}.",
+        dataset,
+    )
+
+
 def fig_miou_by_boundary_distance(bands, dataset=""):
     """mIoU of the pixels near a true boundary, and how far each rule is above the majority there.
 

@@ -34,6 +34,7 @@ PATHS = {
     "evidence": "{results}/{name}/evidence{variant}.npz",
     "evidence table": "{results}/{name}/evidence{variant}.csv",
     "effects": "{results}/{name}/what_helps.csv",
+    "uncertainty": "{results}/{name}/uncertainty.csv",
     "page": "{results}/README.md",
     "all scores": "{results}/scores.csv",
     "table 1": "{results}/table1.csv",

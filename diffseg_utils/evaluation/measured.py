@@ -1,0 +1,36 @@
+"""A CSV file of what was measured: only the rows that it does not have are measured."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..files import atomic
+
+
+class Measured:
+    """A CSV file to which rows are added under a key that says what was measured."""
+
+    def __init__(self, path, keys):
+        self.path, self.keys = Path(path), keys
+        self.frame = pd.read_csv(path) if self.path.exists() else pd.DataFrame(columns=keys)
+
+    def __contains__(self, key):
+        return bool((self.frame[self.keys] == list(key)).all(axis=1).any())
+
+    def of(self, datasets, seen):
+        """The rows of `datasets`, measured with a backbone that has seen so many images."""
+        return self.frame[self.frame.dataset.isin(datasets) & (self.frame.seen == seen)]
+
+    def under(self, key):
+        """The rows under one key."""
+        return self.frame[(self.frame[self.keys] == list(key)).all(axis=1)]
+
+    def add(self, key, rows):
+        """Add rows, dicts, unless there are some under this key, and write the file."""
+        if key in self:
+            return
+        named = dict(zip(self.keys, key))
+        new = pd.DataFrame([named | row for row in rows])
+        self.frame = new if self.frame.empty else pd.concat([self.frame, new])[self.frame.columns]
+        with atomic(self.path) as partial:
+            self.frame.to_csv(partial, index=False, float_format="%.5g")
