@@ -62,6 +62,7 @@ def place(tmp_path_factory):
         "longer_side: 256": "longer_side: 64",
         "epochs: 100": "epochs: 1",
         "folds: 5": "folds: 2",
+        "recipe: tuned": "recipe: published",
         "range_16_bit: [0, 65535]": "range_16_bit: [0, 4095]",
     }
     for usual, tiny in small.items():
@@ -79,24 +80,24 @@ def test_run_leaves_what_a_run_leaves(place):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
         "01_feature_extraction.ipynb",
-        "seed0_tuned/02_classifier_training.ipynb",
-        "seed0_tuned/03_voting_analysis.ipynb",
-        "seed0_tuned/history.csv",
-        "seed0_tuned/patches.csv",
-        "seed0_tuned/run.json",
-        "seed0_tuned/scores.npz",
+        "seed0/02_classifier_training.ipynb",
+        "seed0/03_voting_analysis.ipynb",
+        "seed0/history.csv",
+        "seed0/patches.csv",
+        "seed0/run.json",
+        "seed0/scores.npz",
     }
-    run = json.loads((folder / "seed0_tuned" / "run.json").read_text())
+    run = json.loads((folder / "seed0" / "run.json").read_text())
     assert run["dataset"] == "my_photographs" and run["backbone"] == "photo"
     assert str(place) not in json.dumps(run["preset"])
     [result] = load_results(place / "results").values()
-    assert result.preset.own and result.recipe == "tuned"
+    assert result.preset.own and result.recipe == "published"
     table = pd.read_csv(place / "results" / "table1.csv")
     assert "own images" in table.block.values
 
 
 def test_scores_come_from_folds_and_padding_is_not_counted(place):
-    scores = load_scores(place / "results" / "my_photographs" / "seed0_tuned" / "scores.npz")
+    scores = load_scores(place / "results" / "my_photographs" / "seed0" / "scores.npz")
     assert scores.images("test") == ["i0", "i1", "i2", "i3"]
     assert scores.images("validation") == ["i0", "i2"], "the first fold chooses k"
     pixels = scores.of("test").counts.sum(("truth", "predicted")).values[0]
@@ -112,9 +113,9 @@ def test_the_user_hears_what_patches_reach(place):
     assert line.startswith("my_photographs, 2 folds: features ") and "raw 5 x 5 patches" in line
     assert "better than patches" in line
     table = pd.read_csv(
-        place / "results" / "my_photographs" / "seed0_tuned" / "patches.csv", index_col=0
+        place / "results" / "my_photographs" / "seed0" / "patches.csv", index_col=0
     )
-    scores = load_scores(place / "results" / "my_photographs" / "seed0_tuned" / "scores.npz")
+    scores = load_scores(place / "results" / "my_photographs" / "seed0" / "scores.npz")
     assert table.miou["features"] == pytest.approx(
         scores.miou().sel(rule="majority").item(), rel=1e-4
     )
@@ -129,7 +130,7 @@ def test_a_second_run_keeps_everything_also_by_another_spelling(place, monkeypat
 # ---- label --------------------------------------------------------------------------------------
 
 
-SETTING = ("results", "my_photographs", "seed0_tuned")
+SETTING = ("results", "my_photographs", "seed0")
 UNLABELLED = ["i4", "i5", "i6"]
 
 

@@ -189,6 +189,7 @@ def held_out_predictions(run, ensemble, report=None):
         ensemble.n_members,
         "tuned",
         run.seed,
+        epochs=preset.epochs,
         device=run.torch_device,
     )
     for i in range(n_learn, len(labels)):
