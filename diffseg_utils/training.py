@@ -22,6 +22,7 @@ FAST_BYTES = 2**30  # what may be kept for faster reading: float32 maps, and fea
 GATHER_BYTES = 2**24  # of features that are read at once, for several steps
 CHUNK = 8192  # pixels that are interpolated at a time
 FITTED = 10_000  # pixels to which the principal components are fitted
+REPEATED = 3  # so often, on average, a pixel may be in the pool: few labels make a small pool
 
 # Moments below TINY have no effect. They are set to zero every SWEEP steps, before they become
 # denormal numbers.
@@ -73,7 +74,8 @@ def train(
     maps = where_they_fit(maps, device)
     compressed = "pool" in recipe
     if compressed:
-        pool = draw_pool(targets, recipe["pool"], recipe["balance"], generator)  # (P',)
+        pool_size = min(recipe["pool"], REPEATED * len(targets))
+        pool = draw_pool(targets, pool_size, recipe["balance"], generator)  # (P',)
         features, mean, basis = compress(
             read_from_maps(maps, pixels, size),
             pool,

@@ -164,7 +164,6 @@ def changed(tmp_path_factory):
     put_before(
         folder / "diffseg_utils" / "presets.py", DATASET, '    Preset(\n        "mini_smoke"'
     )
-    put_before(folder / "diffseg_utils" / "presets.py", "pool=6_000,  # was ", "pool=180_000,")
     python(folder, "-m", "diffseg_utils", "run", "new_smoke")
     return folder / "results"
 

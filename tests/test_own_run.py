@@ -112,9 +112,7 @@ def test_the_user_hears_what_patches_reach(place):
     line = said.strip().splitlines()[-1]
     assert line.startswith("my_photographs, 2 folds: features ") and "raw 5 x 5 patches" in line
     assert "better than patches" in line
-    table = pd.read_csv(
-        place / "results" / "my_photographs" / "seed0" / "patches.csv", index_col=0
-    )
+    table = pd.read_csv(place / "results" / "my_photographs" / "seed0" / "patches.csv", index_col=0)
     scores = load_scores(place / "results" / "my_photographs" / "seed0" / "scores.npz")
     assert table.miou["features"] == pytest.approx(
         scores.miou().sel(rule="majority").item(), rel=1e-4
