@@ -675,8 +675,9 @@ def vote(dataset, classifiers, backbone, data, results, device, votes):
 def status(results, recipe, table, measure, format_):
     """Show what has been run, as a table.
 
-    mIoU in percent (published protocol), mean and spread over seeds, and differences of votes in
-    points with 95 % intervals. The file results/scores.csv holds every single number.
+    mIoU or another measure in percent (published protocol), mean and spread over seeds, and
+    differences of votes in points with 95 % intervals. The file results/scores.csv holds every
+    single number.
     """
     from .evaluation import tables
     from .evaluation.formats import FORMATS, formatted

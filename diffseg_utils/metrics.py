@@ -88,6 +88,8 @@ def pairwise_disagreement(labels):
 
 # Every measure is made of the areas of all classes: float64 [3, ..., C] with the pixels that are
 # right, predicted and true. Areas add up over images. They are nan for a class that is not scored.
+# What a class without a pixel is worth, the measure decides: in mIoU it is 0 under "published", and
+# left out under "masked".
 
 
 def areas_of(confusion, ignore_label=None, protocol="published"):

@@ -119,7 +119,8 @@ def results_table(folder, recipe="published", measure="miou"):
     k = k_in_words(shown)
     rows = {result.name: _row(result.scores, labels, k, measure) for result in shown}
     rows = pd.DataFrame(rows).T
-    return rows.rename_axis("dataset")
+    name = "dataset" if measure == "miou" else f"dataset, {MEASURES[measure].label}"
+    return rows.rename_axis(name)
 
 
 def k_in_words(results):

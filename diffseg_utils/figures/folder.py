@@ -20,10 +20,13 @@ class FigureFolder:
     def publish(self, name, figure, caption=""):
         """Save the figure as <name>.png, and as PDF if all are; returns it, to be shown.
 
-        A figure with a caption goes on the page.
+        A figure with a caption goes on the page. ValueError if there is one of that name.
         """
+        path = self.folder / f"{name}.png"
+        if path in self.paths:
+            raise ValueError(f"{path}: a figure of this name was published before")
         figure.save(self.folder / name, pdf=self.pdf)
-        self.paths.append(self.folder / f"{name}.png")
+        self.paths.append(path)
         if caption:
             self.captions[name] = caption
         return figure

@@ -28,11 +28,12 @@ RULE_COLOURS = {  # Okabe and Ito's colour-blind-safe palette
     "dawid_skene": "#7F5539",
     "stacking": "#222222",
 }
-RULE_LABELS = {  # where the label is not the name with spaces
+RULE_LABELS = {  # where the label in voting.RULES is not the name with spaces
     "member": "single member",
     "entropy_weighted": "entropy-weighted",
     "dawid_skene": "soft Dawid-Skene",
 }
+VARIANTS = (",", " chosen")  # what may follow the name or label of a rule
 RESERVE_COLOURS = ("#990066", "#0000E6", "#99637E", "#734B51", "#732600", "#2E8AE6")
 
 SERIES_COLOURS = (  # Tol's muted palette and others as far from each other
@@ -121,7 +122,7 @@ def _split(rule):
     for name in RULE_COLOURS:
         for known in (name, rule_label(name)):
             variant = rule.removeprefix(known)
-            if rule == known or (variant != rule and variant[0] in " ,"):
+            if rule == known or (variant != rule and variant.startswith(VARIANTS)):
                 return name, variant
     name = rule.split(",")[0].removesuffix(" chosen")
     return name.replace(" ", "_"), rule[len(name) :]

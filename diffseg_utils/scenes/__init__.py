@@ -3,7 +3,7 @@ of them, by seed.
 
 A family of scenes is a module here: NAMES, its classes in the order of their ids; SEED, a number
 that no other family has; and scene(rng), which paints a Canvas. A row in presets.py makes a dataset
-of it.
+of it. Datasets of one family show the same first images.
 """
 
 from importlib import import_module
