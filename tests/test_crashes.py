@@ -86,6 +86,12 @@ def project(tmp_path_factory):
     return folder
 
 
+def heed_signals():
+    """Whoever runs the tests in the background, or by nohup, hands on that signals are ignored."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def environment(project):
     """That of a process which uses the project's own package, on one thread."""
     settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -105,8 +111,9 @@ def drive(project):
 
     def start(*arguments):
         command = [sys.executable, "-m", "diffseg_utils", "run", "mini_smoke", *arguments]
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        started.append(subprocess.Popen(command, cwd=project, env=environment(project), **output))
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        how |= {"cwd": project, "env": environment(project), "preexec_fn": heed_signals}
+        started.append(subprocess.Popen(command, **how))
         return started[-1]
 
     yield start
