@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import diffseg
+from own_folders import make_folder
 from test_crashes import (  # noqa: F401 (project is a fixture)
     drive,
     environment,
@@ -101,7 +103,6 @@ def test_random_kills_of_a_real_run(clone):
 
 
 # ---- Slurm ---------------------------------------------------------------------------------------
-# ---------------------
 
 
 @pytest.fixture
@@ -154,7 +155,6 @@ def test_jobs_of_a_killed_driver_are_not_doubled(project, drive, slurm):  # noqa
 
 
 # ---- dask ----------------------------------------------------------------------------------------
-# ---------------------
 
 
 @pytest.fixture
@@ -210,3 +210,52 @@ def test_when_no_worker_is_left_it_says_so(project, drive, dask):  # noqa: F811
     begun = time.monotonic()
     said = driver.communicate(timeout=60)[0]
     assert time.monotonic() - begun < 35 and "no worker is left" in said, "none has joined"
+
+
+# ---- labels, on either ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder with six images, of which three have a mask, and a labeller of them."""
+    folder = make_folder(tmp_path_factory.mktemp("some photographs") / "discs", 6, 3)
+    place = folder.parent
+    for words in (
+        ("run", folder / "dataset.yml", "--results", place / "results", "--jobs", "1"),
+        ("export", place / "results" / "discs" / "seed0_tuned", place / "discs.safetensors"),
+    ):
+        done = diffseg(*words)
+        assert done.exit_code == 0, done.output
+    return folder
+
+
+def labels_made(photographs, folder, *where):
+    """{file: bytes} of the predictions for a copy of the images, made by the command line."""
+    shutil.copytree(photographs / "images", folder / "images")
+    labeller = photographs.parent / "discs.safetensors"
+    done = subprocess.run(
+        [sys.executable, "-m", "diffseg_utils", "label", folder / "images", "--with", labeller]
+        + ["--jobs", "2", *where],
+        cwd=ROOT,
+        env=environment(ROOT),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = folder / "images" / "predictions"
+    files = [p for p in made.rglob("*") if p.is_file() and ".rows" not in p.parts]  # seconds
+    return {str(p.relative_to(made)): p.read_bytes() for p in files}
+
+
+def test_labels_made_on_slurm_are_the_same(photographs, tmp_path, slurm):
+    here = labels_made(photographs, tmp_path / "here")
+    assert len(here) > 6 * 2
+    assert labels_made(photographs, tmp_path / "there", "--slurm", SLURM) == here
+
+
+def test_labels_made_by_dask_are_the_same(photographs, tmp_path, dask):
+    address, worker = dask
+    worker(), worker()
+    here = labels_made(photographs, tmp_path / "here")
+    assert labels_made(photographs, tmp_path / "there", "--scheduler", address) == here
