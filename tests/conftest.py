@@ -26,18 +26,13 @@ BESIDE = (
 )  # no part of the project; tests that use it are skipped where it is not
 
 
+LONG = ("notebooks", "changes", "own_run", "tour", "crashes", "saved_notebooks", "own_example")
+
+
 def pytest_collection_modifyitems(items):
-    """The longest file first: its runs wait for each other, and all other files fit beside them."""
-    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
-
-
-def descriptions(path):
-    """The alt texts of all pictures in the page that nbconvert makes of a notebook."""
-    from bs4 import BeautifulSoup
-    from nbconvert import HTMLExporter
-
-    page, _ = HTMLExporter().from_filename(str(path))
-    return [image["alt"] for image in BeautifulSoup(page, "html.parser").find_all("img")]
+    """The longest files first: all others fit beside them."""
+    order = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 def diffseg(*arguments):

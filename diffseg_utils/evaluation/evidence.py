@@ -206,7 +206,7 @@ def boundary_table(scores):
     for rule in SHOWN:
         found = boundary_comparison(scores, rule, "majority")
         ragged = 100 * edges.sel(map=rule) / edges.sel(map="truth")
-        gain = "{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**found)
+        gain = "{difference:+z.2f} [{low:+z.2f}, {high:+z.2f}]".format(**found)
         rows[scores.label(rule)] = {
             "boundary IoU": f"{found['new']:.2f} %",
             "minus majority": gain if rule != "majority" else "",

@@ -102,7 +102,7 @@ def _range(rows):
     """'+0.34 to +0.45 (4 gain)'"""
     counts = ", ".join(f"{n} {word}" for word, n in rows.verdict.value_counts().items())
     low, high = rows.difference.min(), rows.difference.max()
-    return f"{low:+.2f} to {high:+.2f} ({counts})"
+    return f"{low:+z.2f} to {high:+z.2f} ({counts})"
 
 
 def _section(title, table, *arguments):

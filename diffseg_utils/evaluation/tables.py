@@ -82,7 +82,7 @@ def _said(scores, new, old, split, protocol):
 
 def interval(gain):
     """'+0.12 [-0.05, +0.29]'"""
-    return "{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gain)
+    return "{difference:+z.2f} [{low:+z.2f}, {high:+z.2f}]".format(**gain)
 
 
 def markdown(frame, n_left=1):

@@ -81,7 +81,7 @@ def _draw_steps(ax, panel, y, styles):
         if np.isnan(row.difference):
             text = f"{row.miou:.2f}"
         else:
-            text = f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+            text = f"{row.difference:+z.2f} [{row.low:+z.2f}, {row.high:+z.2f}]"
         note_at_right(ax, text, place, color=colour)
 
 
@@ -108,7 +108,7 @@ def fig_effects(effects):
         heights = means.index.get_indexer(rows.change) + shift
         draw_intervals(ax, rows, heights, colour, marker, lw=1.5, s=28, label=dataset)
     for place, (change, mean) in enumerate(means.items()):
-        note_at_right(ax, f"{mean:+.2f}", place, (10, 0), fontsize=11, weight="bold")
+        note_at_right(ax, f"{mean:+z.2f}", place, (10, 0), fontsize=11, weight="bold")
         note_at_right(ax, costs[change], place, (62, 0), fontsize=10, color=GREY)
     note_at_right(ax, "mean", len(means) - 0.25, (10, 0), fontsize=10)
     note_at_right(ax, "cost", len(means) - 0.25, (62, 0), fontsize=10)
@@ -119,7 +119,7 @@ def fig_effects(effects):
     ax.margins(x=0.03)
     columns = min(len(styles), 6)
     figure.legend(loc="outside lower center", ncols=columns, fontsize=10, frameon=False)
-    words = ", ".join(f"{change} {mean:+.2f}" for change, mean in means[::-1].items())
+    words = ", ".join(f"{change} {mean:+z.2f}" for change, mean in means[::-1].items())
     return figure.describe(
         f"Points with intervals: mIoU points gained, mean over {len(styles)} datasets: {words}.",
         ", ".join(styles),
@@ -249,7 +249,7 @@ def fig_difference_by_test_images(curve, dataset="", comparison=""):
     last = curve.iloc[-1]
     return figure.describe(
         f"Intervals of {comparison or 'a difference'} by number of test images; with "
-        f"{last.images:g}: {last.difference:+.2f} [{last.low:+.2f}, {last.high:+.2f}] points, "
+        f"{last.images:g}: {last.difference:+z.2f} [{last.low:+z.2f}, {last.high:+z.2f}] points, "
         f"{words[colours[-1]]}.",
         dataset,
     )

@@ -96,7 +96,7 @@ def fig_overview(example, preset):
     return figure.describe(
         "The method on one image: it is noised, a frozen U-Net turns it into feature maps, "
         f"{len(example['members'])} classifiers label each pixel, and the majority is compared "
-        f"with the entropy-weighted vote ({difference:+.2f} points).",
+        f"with the entropy-weighted vote ({difference:+z.2f} points).",
         preset.title,
     )
 
@@ -183,7 +183,7 @@ def _draw_votes(sheet, example, preset, shown):
     for name, y, title in (
         ("majority", 3.92, "majority"),
         ("truth", 2.42, "ground truth"),
-        ("entropy_weighted", 0.92, f"entropy-weighted ({difference:+.2f})"),
+        ("entropy_weighted", 0.92, f"entropy-weighted ({difference:+z.2f})"),
     ):
         colour = RULE_COLOURS.get(name, INK)
         picture = colour_labels(example[name][shown], preset)
@@ -228,9 +228,9 @@ def fig_example_votes(example, preset, name):
         labels = [example[key][i] for key in keys]
         changed, repaired, broken = paint_changes(example["image"][i], *labels, preset.ignore_label)
         images += [example["image"][i], *(colour_labels(m, preset) for m in labels), changed]
-        names.append(f"{rank} image\n{example['difference'][i]:+.2f} points")
+        names.append(f"{rank} image\n{example['difference'][i]:+z.2f} points")
         counts.append((repaired, broken))
-        words.append(f"{rank} {example['difference'][i]:+.2f}")
+        words.append(f"{rank} {example['difference'][i]:+z.2f}")
     seen = np.unique([example[key] for key in keys])
     figure, axes = gallery(
         images,
