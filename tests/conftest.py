@@ -35,6 +35,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
+def descriptions(path):
+    """The alt texts of all pictures in the page that nbconvert makes of a notebook."""
+    from bs4 import BeautifulSoup
+    from nbconvert import HTMLExporter
+
+    page, _ = HTMLExporter().from_filename(str(path))
+    return [image["alt"] for image in BeautifulSoup(page, "html.parser").find_all("img")]
+
+
 def diffseg(*arguments):
     """The command line in this process: .exit_code, .stdout, .stderr, .output (both),
     .exception.
