@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import diffseg
 from own_folders import make_folder
+from test_changes import python
 from test_crashes import (  # noqa: F401 (project is a fixture)
     drive,
     environment,
@@ -233,16 +234,8 @@ def labels_made(photographs, folder, *where):
     """{file: bytes} of the predictions for a copy of the images, made by the command line."""
     shutil.copytree(photographs / "images", folder / "images")
     labeller = photographs.parent / "discs.safetensors"
-    done = subprocess.run(
-        [sys.executable, "-m", "diffseg_utils", "label", folder / "images", "--with", labeller]
-        + ["--jobs", "2", *where],
-        cwd=ROOT,
-        env=environment(ROOT),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = ["-m", "diffseg_utils", "label", folder / "images", "--with", labeller, "--jobs", "2"]
+    python(ROOT, *words, *where)
     made = folder / "images" / "predictions"
     files = [p for p in made.rglob("*") if p.is_file() and ".rows" not in p.parts]  # seconds
     return {str(p.relative_to(made)): p.read_bytes() for p in files}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffseg_utils.backbone import load_backbone
-from diffseg_utils.evaluation import Prediction, uncertainty
+from diffseg_utils.evaluation import Prediction, held_out, uncertainty
 from diffseg_utils.evaluation.held_out import Fold
 from diffseg_utils.evaluation.uncertainty import (
     image_error,
@@ -138,7 +138,7 @@ def learned(monkeypatch):
         seen.append(labels[:, 0, 0].tolist())
         return Members(), None
 
-    monkeypatch.setattr(uncertainty, "train", learn)
+    monkeypatch.setattr(held_out, "train", learn)
     return seen
 
 

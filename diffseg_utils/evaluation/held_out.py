@@ -60,6 +60,31 @@ def folds(source, preset, root="data", n_folds=5):
     return found
 
 
+def train_on(fold, preset, n_members=10, seed=0, device="cpu"):
+    """The ensemble that learns from the images of a fold, with the tuned recipe."""
+    ensemble, _ = train(
+        fold.maps,
+        fold.labels,
+        preset.n_classes,
+        preset.ignore_label,
+        n_members,
+        "tuned",
+        seed,
+        epochs=preset.epochs,
+        device=device,
+    )
+    return ensemble
+
+
+def score_on(fold, ensemble, preset, rule="majority"):
+    """Confusions int64 [B, C + 1, C] of a vote on the images that a fold scores."""
+    found = []
+    for i, truth in enumerate(fold.truths):
+        probs = ensemble.probabilities(fold.scored_maps, i, preset.label_size).cpu()
+        found.append(confusion(vote(probs, rule), truth, preset.n_classes))
+    return np.stack(found)
+
+
 def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
     """Confusions int64 [B, C + 1, C] of the majority vote on all scored images, in order of folds.
 
@@ -67,23 +92,11 @@ def score_folds(folds, preset, n_members=10, seed=0, device="cpu", report=None):
     """
     found = []
     for done, fold in enumerate(folds, 1):
-        ensemble, _ = train(
-            fold.maps,
-            fold.labels,
-            preset.n_classes,
-            preset.ignore_label,
-            n_members,
-            "tuned",
-            seed,
-            epochs=preset.epochs,
-            device=device,
-        )
-        for i, truth in enumerate(fold.truths):
-            probs = ensemble.probabilities(fold.scored_maps, i, preset.label_size).cpu()
-            found.append(confusion(vote(probs, "majority"), truth, preset.n_classes))
+        ensemble = train_on(fold, preset, n_members, seed, device)
+        found.append(score_on(fold, ensemble, preset))
         if report:
             report(done, len(folds))
-    return np.stack(found)
+    return np.concatenate(found)
 
 
 def score_each_map(backbone, folds, preset, n_members=1, seed=0, device="cpu"):

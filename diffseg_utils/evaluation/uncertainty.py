@@ -16,10 +16,9 @@ from scipy.stats import ConstantInputWarning, spearmanr
 
 from ..backbone import checkpoint_path
 from ..files import sha256
-from ..metrics import confusion, mean_iou
-from ..training import train
+from ..metrics import mean_iou
 from ..voting import image_uncertainty, vote
-from .held_out import folds
+from .held_out import folds, score_on, train_on
 from .measured import Measured
 from .scores import predictions
 from .significance import paired_bootstrap
@@ -153,28 +152,15 @@ def labelling_rounds(
 
     def trained(labelled):
         nonlocal done
-        ensemble, _ = train(
-            fold.maps[labelled],
-            fold.labels[labelled],
-            preset.n_classes,
-            preset.ignore_label,
-            n_members,
-            "tuned",
-            seed,
-            epochs=preset.epochs,
-            device=device,
-        )
+        part = fold._replace(maps=fold.maps[labelled], labels=fold.labels[labelled])
+        ensemble = train_on(part, preset, n_members, seed, device)
         done += 1
         if report:
             report(done, n_trainings)
         return ensemble
 
     def scored(ensemble):
-        found = []
-        for i, truth in enumerate(fold.truths):
-            probs = ensemble.probabilities(fold.scored_maps, i, preset.label_size).cpu()
-            found.append(confusion(vote(probs, RULE), truth, preset.n_classes))
-        return np.stack(found)  # (B, C + 1, C)
+        return score_on(fold, ensemble, preset, RULE)  # (B, C + 1, C)
 
     first = trained(order[:n_start])
     score_of_first = scored(first)
