@@ -1,7 +1,8 @@
 """What are a denoiser's features worth? Compared with pixels, by step and block, by checkpoint.
 
 Everything is measured on validation images or held-out training images, by the majority of ten
-classifiers with the tuned recipe. Rows that a file already has are not measured again.
+classifiers with the tuned recipe, unless said otherwise. Rows that a file already has are not
+measured again; each says by which recipe it was scored, and another recipe makes new ones.
 
 Shapes: B images, H x W labels, C classes.
 """
@@ -12,7 +13,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from .backbone import load_backbone
+from .backbone import describe, load_backbone
 from .data import to_input
 from .evaluation.held_out import (
     compare_choices,
@@ -28,8 +29,10 @@ from .evaluation.significance import paired_bootstrap
 from .features import FeatureMaps
 from .metrics import mean_iou
 from .own.folder import preset_of
+from .presets import RECIPES
 
 N_VALIDATION = 100  # painted images that a checkpoint is scored on, more than the split has
+RECIPE = f"tuned, {RECIPES['tuned']['steps']} steps"  # what the rows of a file are scored by
 
 
 def _judge(dataset):
@@ -87,41 +90,46 @@ def measure_descriptions(backbone, datasets, seen, file, root="data", device="cp
 
     seen: images that `backbone` has seen in its training.
     """
-    table = Measured(file, ["dataset", "seen"])
+    table = Measured(file, ["dataset", "seen", "recipe"])
     judges = {judge.name: judge for judge in map(_judge, datasets)}
     for done, (name, judge) in enumerate(judges.items(), 1):
-        if (name, seen) not in table:
+        key = (name, seen, RECIPE)
+        if key not in table:
             denoiser = load_backbone(backbone, device, data=root)
             untrained = load_backbone(backbone, device, data=root, random_weights=0)
             found = compare_descriptions(denoiser, untrained, judge, root)
-            table.add((name, seen), found.to_dict("records"))
+            table.add(key, found.to_dict("records"))
         if report:
             report(done, len(judges))
-    return table.of(judges, seen)
+    return table.of(judges, seen=seen, recipe=RECIPE)
 
 
 # ---- which steps and blocks? ---------------------------------------------------------------------
 
 STEPS = (5, 20, 50, 100, 150, 250, 350, 500)
+N_MEMBERS_OF_A_MAP = 3  # there are many maps
 
 
 def measure_maps(
     backbone, datasets, seen, file, steps=STEPS, root="data", device="cpu", report=None
 ):
-    """Frame (dataset, seen, step, block, miou): every map of `backbone` alone, all decoder blocks.
+    """Frame (dataset, seen, recipe, step, block, miou): every map of `backbone` alone.
 
-    seen: images that `backbone` has seen in its training.
+    All decoder blocks, by the majority of N_MEMBERS_OF_A_MAP classifiers. seen: images that
+    `backbone` has seen in its training.
     """
-    table = Measured(file, ["dataset", "seen", "step"])
-    work = [(dataset, seen, step) for dataset in datasets for step in steps]
-    for done, key in enumerate(work, 1):
+    table = Measured(file, ["dataset", "seen", "recipe", "step"])
+    work = [(dataset, step) for dataset in datasets for step in steps]
+    for done, (dataset, step) in enumerate(work, 1):
+        key = (dataset, seen, RECIPE, step)
         if key not in table:
             whole = load_backbone(backbone, device, blocks="all", data=root)
-            found = sweep_maps(whole, _judge(key[0]), key[2:], root=root, device=device)
+            judge = _judge(dataset)
+            found = sweep_maps(whole, judge, [step], N_MEMBERS_OF_A_MAP, root, device)
             table.add(key, found.drop(columns="step").to_dict("records"))
         if report:
             report(done, len(work))
-    return table.of(datasets, seen)
+    return table.of(datasets, seen=seen, recipe=RECIPE)
 
 
 def _named(steps, blocks):
@@ -164,19 +172,21 @@ def measure_choices(
     """The table of compare_choices for all `datasets`, with their names and `seen` in front.
 
     choices: {name: (steps, blocks)}, `base` among them. A choice that does not gain beyond chance
-    on one dataset is not measured on those after it.
+    on one dataset is not measured on those after it. A recipe that came later makes no new rows: a
+    choice is made once.
     """
     table = Measured(file, ["dataset", "seen"])
     for done, dataset in enumerate(datasets, 1):
         if (dataset, seen) not in table:
-            failed = [row.choice for row in table.of(datasets, seen).itertuples() if row.low <= 0]
+            tried = table.of(datasets, seen=seen)
+            failed = [row.choice for row in tried.itertuples() if row.low <= 0]
             left = {name: choices[name] for name in choices if name == base or name not in failed}
             whole = load_backbone(backbone, device, blocks="all", data=root)
             found = compare_choices(whole, _judge(dataset), left, base, root, device)
-            table.add((dataset, seen), found.to_dict("records"))
+            table.add((dataset, seen), found.assign(recipe=RECIPE).to_dict("records"))
         if report:
             report(done, len(datasets))
-    return table.of(datasets, seen)
+    return table.of(datasets, seen=seen)
 
 
 # ---- which recipe? -------------------------------------------------------------------------------
@@ -231,38 +241,43 @@ def measure_checkpoints(
     painted validation images, or folds of the training images. start: images seen at the
     beginning of this training; the gain from there to the last checkpoint is written.
 
-    A row is known by its dataset and the images seen, so another training needs another name. Every
-    row is written when it is measured: an interrupted measurement goes on where it was.
+    A row is known by its dataset, the images seen and how it was scored (recipe, and noise steps of
+    the features), so another training needs another name. Every row is written when it is measured:
+    an interrupted measurement goes on where it was.
     """
     if not checkpoints:
         return
     records = Path(records)
-    curve = Measured(records / f"{name}_curve.csv", ["dataset", "images"])
-    maps = Measured(records / f"{name}_maps.csv", ["dataset", "images"])
-    gain = Measured(records / f"{name}_gain.csv", ["dataset", "before", "after"])
+    curve = Measured(records / f"{name}_curve.csv", ["dataset", "images", "scored"])
+    maps = Measured(records / f"{name}_maps.csv", ["dataset", "images", "scored"])
+    gain = Measured(records / f"{name}_gain.csv", ["dataset", "before", "after", "scored"])
     last = max(checkpoints)
+    noise_steps = " ".join(map(str, describe(checkpoints[last])["steps"]))
+    scored = f"{RECIPE}; noise steps {noise_steps}"
     judges = {judge.name: judge for judge in map(_judge, datasets)}
     work = [(dataset, seen) for dataset in judges for seen in checkpoints]
     counts = {}  # (dataset, images seen): confusions [B, C + 1, C]
     for done, (dataset, seen) in enumerate(work, 1):
-        ends_gain = seen in (start, last) and (dataset, start, last) not in gain
-        key = (dataset, seen)
+        ends = (dataset, start, last, scored)
+        ends_gain = seen in (start, last) and ends not in gain
+        key = (dataset, seen, scored)
         if key not in curve or key not in maps or ends_gain:
             backbone = load_backbone(
                 checkpoints[seen], device, random_weights=0 if seen == 0 else None, data=root
             )
             preset = judges[dataset]
             asked = folds(backbone, preset, root)
-            counts[key] = score_folds(asked, preset, device=device)
+            counts[dataset, seen] = score_folds(asked, preset, device=device)
             by_map = score_each_map(backbone, asked, preset, device=device)
             ignored = preset.ignore_label
-            miou = 100 * mean_iou(counts[key].sum(0), ignored)
-            curve.add(key, [{"miou": miou, "spread": standard_error(counts[key], ignored)}])
+            miou = 100 * mean_iou(counts[dataset, seen].sum(0), ignored)
+            spread = standard_error(counts[dataset, seen], ignored)
+            curve.add(key, [{"miou": miou, "spread": spread}])
             maps.add(key, by_map.to_dict("records"))
         if seen == last and ends_gain:
             difference = paired_bootstrap(
                 counts[dataset, last], counts[dataset, start], preset.ignore_label
             )
-            gain.add((dataset, start, last), [difference])
+            gain.add(ends, [difference])
         if report:
             report(done, len(work))

@@ -56,6 +56,7 @@ def measured(monkeypatch):
         return "random" if random_weights == 0 else backbone
 
     monkeypatch.setattr(comparisons, "load_backbone", load)
+    monkeypatch.setattr(comparisons, "describe", lambda backbone: {"steps": [50]})
     monkeypatch.setattr(comparisons, "folds", lambda backbone, preset, root: backbone)
     monkeypatch.setattr(comparisons, "score_folds", ask)
     monkeypatch.setattr(comparisons, "score_each_map", by_map)
@@ -81,6 +82,19 @@ def test_only_missing_rows_are_measured(measured, tmp_path):
     assert curve.images.tolist() == [0, 10, 20]
     gain = pd.read_csv(tmp_path / "own_gain.csv")
     assert gain.after.tolist() == [10, 20] and (gain.difference > 0).all()
+
+
+def test_another_recipe_makes_new_rows(measured, tmp_path, monkeypatch):
+    def measure(recipe):
+        monkeypatch.setattr(comparisons, "RECIPE", recipe)
+        comparisons.measure_checkpoints(both, ["mini_smoke"], 0, tmp_path, "own")
+        return pd.read_csv(tmp_path / "own_curve.csv").scored.tolist()
+
+    both = {0: "a.json", 10: "ten.json"}
+    short, long = ["short; noise steps 50"] * 2, ["long; noise steps 50"] * 2
+    assert measure("short") == short
+    assert measure("long") == short + long
+    assert measure("short") == short + long
 
 
 def test_nothing_to_measure_writes_nothing(measured, tmp_path):

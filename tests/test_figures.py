@@ -189,7 +189,13 @@ def probes():
 def checkpoints():
     return pd.DataFrame(
         [
-            {"dataset": d, "images": 10_000 * 2**i, "miou": 20 + 5 * j + 4 * i, "spread": 0.7}
+            {
+                "dataset": d,
+                "images": 10_000 * 2**i,
+                "scored": "a long recipe" if i > 3 else "a short recipe",
+                "miou": 20 + 5 * j + 4 * i,
+                "spread": 0.7,
+            }
             for j, d in enumerate(("ffhq_34", "bedroom_28"))
             for i in range(6)
         ]
@@ -714,7 +720,13 @@ def test_changes_are_counted_in_the_title():
 
 def test_a_curve_of_one_short_training_has_a_tick():
     points = pd.DataFrame(
-        {"dataset": ["mini_cat"], "images": [4000], "miou": [30.0], "spread": [1.0]}
+        {
+            "dataset": ["mini_cat"],
+            "images": [4000],
+            "scored": ["a recipe"],
+            "miou": [30.0],
+            "spread": [1.0],
+        }
     )
     assert [
         tick.get_text()

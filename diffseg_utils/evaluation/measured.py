@@ -17,9 +17,10 @@ class Measured:
     def __contains__(self, key):
         return bool((self.frame[self.keys] == list(key)).all(axis=1).any())
 
-    def of(self, datasets, seen):
-        """The rows of `datasets`, measured with a backbone that has seen so many images."""
-        return self.frame[self.frame.dataset.isin(datasets) & (self.frame.seen == seen)]
+    def of(self, datasets, **values):
+        """The rows of `datasets` in which each named column has its value."""
+        rows = self.frame[self.frame.dataset.isin(datasets)]
+        return rows[(rows[list(values)] == list(values.values())).all(axis=1)]
 
     def under(self, key):
         """The rows under one key."""

@@ -1,9 +1,10 @@
 """The painted scenes, and the denoiser that was trained on them or on photographs."""
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from .layout import class_legend, draw_curves, draw_map_scores, gallery, log_y, note
-from .style import GREY, INK, PALE, colour_labels, empty_figure, new_figure
+from .style import GREY, INK, PALE, colour_labels, empty_figure, new_figure, series_styles
 
 
 def fig_scenes(scenes, presets, columns=4, width=5.6, legend=True):
@@ -139,7 +140,9 @@ def fig_miou_by_map(scores):
 def fig_miou_by_images_seen(points, references=()):
     """mIoU of the majority against the images a denoiser saw (log axis), one line per dataset.
 
-    points: frame (dataset, images, miou, spread); references: (name, mIoU) pairs, dashed lines.
+    points: frame (dataset, images, scored, miou, spread); `scored` says how. What was scored as the
+    last row was has full lines, everything else dotted ones; references: (name, mIoU) pairs,
+    dashed lines.
     """
     points = points[points.images > 0]
     if points.empty:
@@ -162,7 +165,17 @@ def fig_miou_by_images_seen(points, references=()):
     for name, miou in references:
         ax.hlines(miou, first, last, color=GREY, lw=1, ls="--")
         labels.append((last, miou, name, GREY))
-    draw_curves(ax, curve, "thousand", "miou", by="dataset", ends=labels)
+    current = curve[curve.scored == curve.scored.iloc[-1]]
+    earlier = curve[curve.scored != curve.scored.iloc[-1]]
+    styles = series_styles(current.dataset.unique())
+    for (dataset, _), rows in earlier.groupby(["dataset", "scored"], sort=False):
+        colour, marker = styles[dataset]
+        ax.plot(rows.thousand, rows.miou, color=colour, ls=":", marker=marker, mfc="white", ms=5)
+    draw_curves(ax, current, "thousand", "miou", by="dataset", ends=labels)
+    if len(earlier):
+        words = {":": ", ".join(earlier.scored.unique()), "-": current.scored.iloc[0]}
+        lines = [Line2D([], [], color=INK, ls=ls, label=label) for ls, label in words.items()]
+        ax.legend(handles=lines, title="scored by", loc="upper left")
     datasets = ", ".join(points.dataset.unique())
     return figure.describe(
         f"Lines: mIoU of the majority against the images a denoiser saw, from "
