@@ -379,7 +379,7 @@ class Scores:
     # ---- files ------------------------------------------------------------------------------
 
     def save(self, path):
-        """Write all to a compressed .npz: integers in few bytes, rules as differences."""
+        """Write all to a compressed .npz."""
         arrays = {"counts": self.counts, "members": self.members}
         for observer, found in self.observed.items():
             arrays |= {f"{observer}/{what}": array for what, array in found.items()}
@@ -418,16 +418,16 @@ def _described(array):
 
 
 def _packed(array):
-    """The values of an array: integers as differences from the first rule, in few bytes."""
-    values = array.values
+    """The values of an array in few bytes, in the order of _stored.
+
+    Integers are differences from the first rule: rules agree on most pixels.
+    """
+    order, by = _stored(array.dims)
+    values = array.transpose(*order).values
     if values.dtype.kind != "i" or not values.size:
         return values
-    for name in ("rule", "member", "k"):
-        if name in array.dims:
-            values = np.moveaxis(values, array.dims.index(name), 0)
-            values = np.concatenate([values[:1], values[1:] - values[:1]])
-            values = np.moveaxis(values, 0, array.dims.index(name))
-            break
+    if by:
+        values = np.concatenate([values[..., :1], values[..., 1:] - values[..., :1]], -1)
     low, high = values.min(), values.max()
     kinds = (np.int8, np.int16, np.int32, np.int64)
     fitting = next(t for t in kinds if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
@@ -436,16 +436,24 @@ def _packed(array):
 
 def _unpacked(values, how):
     """The labelled array that _described and _packed."""
-    dims = how["dims"]
+    order, by = _stored(how["dims"])
     if values.dtype.kind == "i":
         values = values.astype(np.int64)
-        for name in ("rule", "member", "k"):
-            if name in dims:
-                whole = np.moveaxis(values, dims.index(name), 0)  # a view
-                whole[1:] += whole[:1]
-                break
+        if by:
+            values[..., 1:] += values[..., :1]
+    values = np.ascontiguousarray(values.transpose([order.index(dim) for dim in how["dims"]]))
     coords = {name: tuple(axis) for name, axis in how["coords"].items()}
-    return xr.DataArray(values, coords, dims, attrs=how["attrs"])
+    return xr.DataArray(values, coords, how["dims"], attrs=how["attrs"])
+
+
+def _stored(dims):
+    """(axes in the order of the file, the axis of differences or None).
+
+    Seeds and rules come last: what hardly differs lies side by side, which compresses best.
+    """
+    by = next((name for name in ("rule", "member", "k") if name in dims), None)
+    last = [name for name in ("seed", by) if name in dims]
+    return [name for name in dims if name not in last] + last, by
 
 
 # ---- the results of many runs -------------------------------------------------------------------
