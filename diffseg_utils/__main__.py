@@ -192,6 +192,7 @@ def options(*wanted):
         "verify": click.option(
             "--verify", is_flag=True, help="read all files again to see whether they are current"
         ),
+        "again": click.option("--again", is_flag=True, help="make what is current, too"),
         "dry_run": click.option("--dry-run", is_flag=True, help="only say what would be made"),
         "fetch_first": click.option(
             "--fetch",
@@ -211,7 +212,7 @@ RUNS = ("seeds", "recipe", "backbone", "data", "results", "device", "parameters"
 
 @main.command()
 @click.argument("datasets", nargs=-1)
-@options(*RUNS, *WHERE)
+@options(*RUNS, "again", *WHERE)
 @one_sentence
 def run(**given):
     """Run notebooks 01 to 03 for DATASETS, then 04.
@@ -224,7 +225,7 @@ def run(**given):
 
 @main.command()
 @click.argument("datasets", nargs=-1)
-@options(*RUNS, *WHERE)
+@options(*RUNS, "again", *WHERE)
 @one_sentence
 def evidence(**given):
     """Run all seeds for DATASETS, then 09, 10 and 04.
@@ -249,8 +250,7 @@ def figures(pdf, parameters, **given):
 
 @main.command(epilog=f"NAME: {', '.join(PROJECT_WIDE)}")
 @click.argument("name")
-@click.option("--again", is_flag=True, help="also when what it leaves is current")
-@options("data", "results", "device", "parameters", *WHERE)
+@options("data", "results", "device", "parameters", "again", *WHERE)
 @one_sentence
 def notebook(name, again, **given):
     """Run a notebook that belongs to no single run.
@@ -266,7 +266,7 @@ def notebook(name, again, **given):
     _notebook(found[0], found if again else (), **given)
 
 
-def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, **given):
+def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, again, **given):
     """Make `notebooks`, and all they need, for some datasets and seeds.
 
     usual: the seeds if none is given.
@@ -289,7 +289,7 @@ def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, **
         _need_test_images(runs)
     for one in {run.name: run for run in runs}.values():
         check(one, here, lambda words: click.echo(words, err=True))
-    _make(runs, notebooks, extra, (), **given)
+    _make(runs, notebooks, extra, STAGES if again else (), **given)
     if not given["dry_run"]:
         _say_patches(runs)
 

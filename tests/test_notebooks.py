@@ -191,6 +191,8 @@ def test_a_second_run_keeps_everything_and_a_lost_file_is_made_again(smoke):
     assert second.split("04_figure_reproduction")[1].strip().startswith("if what it reads")
     examples.write_bytes(content)
     assert diffseg(*again).stdout == "nothing to do\n", "contents count, not times"
+    asked = diffseg(*again, "--again").stdout.splitlines()
+    assert [line.endswith("asked for again") for line in asked] == [True] * 4, "01 to 04"
 
 
 def test_other_parameters_are_another_result(smoke):
