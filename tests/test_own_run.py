@@ -13,8 +13,7 @@ from own_folders import SIZES, disc
 from PIL import Image
 
 from diffseg_utils.data import checksum, samples
-from diffseg_utils.evaluation import load_scores
-from diffseg_utils.evaluation.scores import load_results
+from diffseg_utils.evaluation import load_results, load_scores
 from diffseg_utils.own.folder import preset_of
 from diffseg_utils.own.label import label_folder
 from diffseg_utils.own.labeller import Engine, Sizes, label_at, labeller_of, load_labeller

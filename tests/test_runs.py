@@ -170,7 +170,11 @@ IMPORTED_BY_RUN = {
     "ensemble": {"classifiers"},
     "scores": {"evaluation/scores", "evaluation/significance"},
 }
-ON_IMPORT = {"evaluation/scores", "evaluation/significance"}  # what evaluation/__init__ imports
+ON_IMPORT = {  # what evaluation/__init__ imports
+    "evaluation/scores",
+    "evaluation/results",
+    "evaluation/significance",
+}
 
 
 def modules_imported(source, module=""):

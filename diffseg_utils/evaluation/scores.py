@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from ..files import atomic, read_json
+from ..files import atomic
 from ..metrics import MEASURES, confusion
-from ..own.folder import preset_from
-from ..presets import Preset, choose
+from ..presets import choose
+from .packing import described, packed, unpacked
 
 OUTSIDE = "outside"  # the row of a confusion for truths that are no class
 COUNTED = ("seed", "rule", "image", "truth", "predicted")  # the axes of counts
@@ -195,12 +195,12 @@ class _Collected:
                 return
             chosen = list(probs)[: self.only.seeds]
             if len(chosen) == 1:
-                joined, seen = probs[chosen[0]], votes[chosen[0]]
+                together, seen = probs[chosen[0]], votes[chosen[0]]
             else:
                 from torch import cat  # not at the top: notebook 04 reads scores without torch
 
-                joined, seen = cat([probs[seed] for seed in chosen]), {}
-            for what, array in self.observer(name, joined, seen, truth, preset).items():
+                together, seen = cat([probs[seed] for seed in chosen]), {}
+            for what, array in self.observer(name, together, seen, truth, preset).items():
                 self._keep(what, array, array.values)
             return
         by_seed = [self.observer(name, probs[s], votes[s], truth, preset) for s in probs]
@@ -365,7 +365,7 @@ class Scores:
 
     def join(self, other):
         """Scores of these images and of those of `other`, another split of the same seeds."""
-        return _joined([self, other], "image")
+        return joined([self, other], "image")
 
     def _map(self, change):
         observed = {
@@ -383,11 +383,11 @@ class Scores:
         arrays = {"counts": self.counts, "members": self.members}
         for observer, found in self.observed.items():
             arrays |= {f"{observer}/{what}": array for what, array in found.items()}
-        header = {"attrs": self.attrs, "arrays": {n: _described(a) for n, a in arrays.items()}}
+        header = {"attrs": self.attrs, "arrays": {n: described(a) for n, a in arrays.items()}}
         text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        packed = {name: _packed(array) for name, array in arrays.items()}
+        in_few_bytes = {name: packed(array) for name, array in arrays.items()}
         with atomic(path) as temporary:
-            np.savez_compressed(temporary, header=text, **packed)
+            np.savez_compressed(temporary, header=text, **in_few_bytes)
 
 
 def load_scores(path):
@@ -397,7 +397,7 @@ def load_scores(path):
     try:
         with np.load(path) as file:
             header = json.loads(file["header"].tobytes())
-            arrays = {name: _unpacked(file[name], how) for name, how in header["arrays"].items()}
+            arrays = {name: unpacked(file[name], how) for name, how in header["arrays"].items()}
     except (KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path}: not a file of scores ({error})") from None
     attrs = header["attrs"]
@@ -411,138 +411,10 @@ def load_scores(path):
     return Scores(arrays["counts"], arrays["members"], observed, attrs)
 
 
-def _described(array):
-    """The axes and labels of an array, as plain JSON."""
-    labels = {name: [list(axis.dims), axis.values.tolist()] for name, axis in array.coords.items()}
-    return {"dims": array.dims, "coords": labels, "attrs": array.attrs}
-
-
-def _packed(array):
-    """The values of an array in few bytes, in the order of _stored.
-
-    Integers are differences from the first rule: rules agree on most pixels.
-    """
-    order, by = _stored(array.dims)
-    values = array.transpose(*order).values
-    if values.dtype.kind != "i" or not values.size:
-        return values
-    if by:
-        values = np.concatenate([values[..., :1], values[..., 1:] - values[..., :1]], -1)
-    low, high = values.min(), values.max()
-    kinds = (np.int8, np.int16, np.int32, np.int64)
-    fitting = next(t for t in kinds if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
-    return values.astype(fitting)
-
-
-def _unpacked(values, how):
-    """The labelled array that _described and _packed."""
-    order, by = _stored(how["dims"])
-    if values.dtype.kind == "i":
-        values = values.astype(np.int64)
-        if by:
-            values[..., 1:] += values[..., :1]
-    values = np.ascontiguousarray(values.transpose([order.index(dim) for dim in how["dims"]]))
-    coords = {name: tuple(axis) for name, axis in how["coords"].items()}
-    return xr.DataArray(values, coords, how["dims"], attrs=how["attrs"])
-
-
-def _stored(dims):
-    """(axes in the order of the file, the axis of differences or None).
-
-    Seeds and rules come last: what hardly differs lies side by side, which compresses best.
-    """
-    by = next((name for name in ("rule", "member", "k") if name in dims), None)
-    last = [name for name in ("seed", by) if name in dims]
-    return [name for name in dims if name not in last] + last, by
-
-
-# ---- the results of many runs -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Result:
-    """All seeds of one dataset, backbone and recipe: their scores, pooled, and their run.json."""
-
-    name: str  # <dataset>[@<backbone>]
-    recipe: str
-    preset: Preset
-    scores: Scores
-    manifests: dict  # {seed: what run.json holds}
-
-    def setting(self, seed):
-        """The folder of a seed in the runs' folders, as in runs.Run."""
-        return f"seed{seed}" + ("" if self.recipe == "published" else f"_{self.recipe}")
-
-    @property
-    def title(self):
-        """The name, and the recipe where it is not the published one."""
-        return self.name if self.recipe == "published" else f"{self.name} ({self.recipe})"
-
-
-def load_results(root):
-    """{(name, recipe): Result} of all runs below a folder that have ended.
-
-    A run has ended when its run.json is there, which is written last. Runs of older versions, which
-    left no scores.npz, are passed over. ValueError if seeds were made with different weights or k,
-    or scored other images: they are not pooled.
-    """
-    groups = {}
-    for path in sorted(Path(root).glob("*/seed*/run.json")):
-        if not path.with_name("scores.npz").exists():
-            continue
-        run = read_json(path)
-        groups.setdefault((path.parent.parent.name, run["recipe"]), []).append((path, run))
-    results = {}
-    for (name, recipe), found in groups.items():
-        _check_weights(found)
-        scores = []
-        for path, _ in found:
-            scores.append(load_scores(path.with_name("scores.npz")))
-        _check_k(scores, [path.parent for path, _ in found])
-        results[name, recipe] = Result(
-            name,
-            recipe,
-            preset_from(found[0][1]["preset"]),
-            _joined(_same_splits(scores), "seed", f"{Path(root) / name}, recipe {recipe}"),
-            {run["seed"]: run for _, run in found},
-        )
-    return results
-
-
-def _same_splits(scores):
-    """Scores of the same splits: runs of older versions kept their test images only."""
-    splits = [set(one.counts.split.values.tolist()) for one in scores]
-    if all(found == splits[0] for found in splits):
-        return scores
-    return [one.of("test") for one in scores]
-
-
-def _check_weights(runs):
-    """ValueError if the denoisers of (path, run.json) are not all the same."""
-    weights = {run.get("checkpoint_sha256"): path.parent for path, run in runs}
-    if len(weights) > 1:
-        one, other = list(weights.values())[:2]
-        raise ValueError(
-            f"{one} and {other.name} were made with different weights of the denoiser "
-            "(checkpoint_sha256 in run.json) and cannot be pooled; run one of them again"
-        )
-
-
-def _check_k(scores, folders):
-    """ValueError if the entropy-weighted votes of seeds, each of a folder, have not all one k."""
-    ks = {one.label("entropy_weighted"): folder for one, folder in zip(scores, folders)}
-    if len(ks) > 1:
-        (one_label, one), (other_label, other) = list(ks.items())[:2]
-        raise ValueError(
-            f"{one} is {one_label}, and {other.name} is {other_label}: runs of different k cannot "
-            "be pooled; run one of them again"
-        )
-
-
 # ---- joining ------------------------------------------------------------------------------------
 
 
-def _joined(scores, dim, where="scores"):
+def joined(scores, dim, where="scores"):
     """Scores joined along `dim`: "seed", or "image" for another split."""
     if len(scores) == 1:
         return scores[0]

@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..metrics import MEASURES, PROTOCOLS, iou, mean_iou
 from ..presets import PAPER
-from .scores import load_results, load_scores
+from .results import load_results
+from .scores import load_scores
 from .significance import compare, compare_confusions, paired_bootstrap, verdict
 
 LIMITS = ("geometric_mean", "most_certain")  # of the families; too many columns for a narrow table

@@ -60,9 +60,15 @@ IMAGES = ("data", "scenes", "own")
 DENOISER = ("backbone", "features", *IMAGES)
 MEMBERS = ("classifiers", "training", "features")
 COUNTING = ("voting", "metrics")
-SCORES = ("evaluation/scores", "evaluation/significance", "metrics")  # comparing what was counted
+SCORES = (  # comparing what was counted
+    "evaluation/scores",
+    "evaluation/packing",
+    "evaluation/results",
+    "evaluation/significance",
+    "metrics",
+)
 OBSERVERS = ("evaluation/observers", "evaluation/calibration", "evaluation/boundaries", "voting")
-HELD_OUT = ("evaluation/held_out", "evaluation/scores", "evaluation/significance")
+HELD_OUT = ("evaluation/held_out", *SCORES)
 
 STAGES = {
     stage.notebook: stage
