@@ -30,7 +30,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CORE = NOTEBOOKS[:5]  # 00 to 04
 SMOKE = DATASETS["mini_smoke"]
 EVIDENCE = ["evidence", "mini_smoke", "--seeds", "0", "1", "-p", "test_images", "4"]
-EVIDENCE += ["-p", "study_images", "4"]
 
 
 def code_cells(path):
