@@ -165,7 +165,7 @@ STAGES = {
             shows=("figures",),
             settings=("preset", "backbone", "both recipes"),
             command="evidence",
-            minutes=10.0,
+            minutes=16.0,
         ),
         Stage(
             FIGURES,
