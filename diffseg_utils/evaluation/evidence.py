@@ -163,10 +163,13 @@ def calibration_table(scores):
     penalty = scores.observed["calibration"]["penalty"].sel(score="brier")
     brier = penalty.transpose("image", "seed", "rule").values.mean(1).T  # (rules, B)
     base = brier[scores.rules.index("majority")]
+    table["Brier minus majority"] = ""
     for rule, sums in zip(scores.rules, brier):
+        if rule == "majority":
+            continue
         low, high = np.quantile(draws @ (sums - base) / (draws @ pixels), (0.025, 0.975))
         difference = (sums - base).sum() / pixels.sum()
-        said = f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+        said = f"{difference:+z.4f} [{low:+z.4f}, {high:+z.4f}]"
         table.loc[rule, "Brier minus majority"] = said
     return table
 
