@@ -310,7 +310,7 @@ RECIPES = {
     # Baranchuk et al.: batches of 64 pixels. From epoch index 4 on, a member stops when the loss of
     # a single batch has not gone below its best for more than 50 batches in a row.
     "published": dict(batch=64, optimiser="Adam", rate=1e-3, patience=50, patient_from=4),
-    # Chosen on validation splits of the mini datasets (notebook 08): a class-balanced subset
+    # Chosen on validation splits of the mini datasets (notebook 08): a class-balanced sample
     # ("pool") of pixels, where a class of m pixels is drawn m ** (1 - balance) times as often as a
     # class of one pixel; its 256 principal components, half whitened; one cycle of the learning
     # rate.

@@ -431,7 +431,7 @@ def _shapes(state):
 
 
 def draw_pool(targets, size, balance, generator):
-    """A class-balanced subset: LongTensor [size] of pixel numbers, drawn with replacement.
+    """A class-balanced sample: LongTensor [size] of pixel numbers, drawn with replacement.
 
     A class of m pixels is drawn in proportion to m ** (1 - balance): balance 0 keeps the
     proportions of the classes, 1 draws all classes equally often.

@@ -322,8 +322,8 @@ def diversity_table(scores):
     single = scores.member_miou().mean("member").values
     majority_miou = scores.miou().sel(rule="majority").values
     columns = {
-        "mutual information": found["mutual_information"].mean("image").values,
-        "pairwise disagreement": found["pairwise_disagreement"].mean("image").values,
+        "disagreement": found["mutual_information"].mean("image").values,
+        "pairs that differ": found["pairwise_disagreement"].mean("image").values,
         "single member": single,
         "majority minus member": majority_miou - single,
     }

@@ -23,7 +23,7 @@ def paired_bootstrap(
 
     difference: mIoU(a) - mIoU(b), or that of another name in metrics.MEASURES; low, high: its 95 %
     interval. a, b: confusions [B, C + 1, C] of the same B images, or [S, B, C + 1, C] of S
-    trainings, whose differences are averaged.
+    trainings, whose differences are averaged. ignore_label: a class id, several in a list, or None.
 
     Images, and trainings, are drawn with replacement, the same ones for a and b, so what makes an
     image hard for both cancels. Percentiles are too narrow for few images or trainings. They are

@@ -255,7 +255,9 @@ def fig_difference_by_test_images(curve, dataset="", comparison=""):
     )
 
 
-def fig_difference_intervals(table, published=0.2):
+def fig_difference_intervals(
+    table, published=0.2, title="Differences of two votes of the same members"
+):
     """Differences as intervals: one panel per comparison, one row per dataset, with the verdict.
 
     table: frame (dataset, comparison, difference, low, high, verdict, seeds, images); verdict:
@@ -268,7 +270,7 @@ def fig_difference_intervals(table, published=0.2):
     figure, [axes] = new_figure(
         2.0 + 3.7 * len(comparisons),
         1.2 + 0.55 * len(names),
-        "Differences of two votes of the same members",
+        title,
         ncols=len(comparisons),
         sharex=True,
         sharey=True,
