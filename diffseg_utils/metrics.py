@@ -47,6 +47,12 @@ def confusion(prediction, truth, n_classes):
     return counts.reshape(n_classes + 1, n_classes)
 
 
+def is_scored(truth, n_classes, ignore_label=None):
+    """Where a truth, an integer array of any shape, is a class that is scored: bool, same shape."""
+    inside = (truth >= 0) & (truth < n_classes)
+    return inside if ignore_label is None else inside & (truth != ignore_label)
+
+
 def changes(before, after, truth, n_classes):
     """What another vote changed: a frame of pixel counts, one row per true class (index "class").
 
@@ -56,7 +62,7 @@ def changes(before, after, truth, n_classes):
     class yourself.
     """
     before, after, truth = (np.asarray(labels).ravel() for labels in (before, after, truth))
-    known = (truth >= 0) & (truth < n_classes)
+    known = is_scored(truth, n_classes)
     changed = before != after
     right_before, right_after = before == truth, after == truth
     masks = {

@@ -6,7 +6,7 @@ Label maps are [H, W].
 import numpy as np
 from scipy import ndimage
 
-from ..metrics import confusion
+from ..metrics import confusion, is_scored
 
 
 def boundary_confusion(prediction, truth, n_classes, ignore_label=None, distance=0.02):
@@ -20,7 +20,7 @@ def boundary_confusion(prediction, truth, n_classes, ignore_label=None, distance
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     width = max(1, round(distance * np.hypot(*truth.shape)))
-    known = (truth >= 0) & (truth < n_classes) & (truth != ignore_label)
+    known = is_scored(truth, n_classes, ignore_label)
     regions = [np.where(_near_edge(x, width), x, n_classes)[known] for x in (prediction, truth)]
     return confusion(*regions, n_classes + 1)
 

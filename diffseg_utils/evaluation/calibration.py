@@ -11,6 +11,8 @@ calibration error and the area under risk-coverage are within 0.0005 of their ex
 import numpy as np
 import pandas as pd
 
+from ..metrics import is_scored
+
 COLUMNS = ("count", "confidence", "right", "brier", "nll", "entropy_count", "entropy_right")
 
 
@@ -25,7 +27,7 @@ def histogram(distribution, truth, ignore_label=None, n_bins=128):
     q, truth = np.asarray(distribution), np.asarray(truth)
     if q.shape[1:] != truth.shape:
         raise ValueError(f"distribution {q.shape} and truth {truth.shape} differ in their pixels")
-    known = (truth >= 0) & (truth < len(q)) & (truth != ignore_label)
+    known = is_scored(truth, len(q), ignore_label)
     q, truth = q[:, known], truth[known].astype(np.int64)  # (C, P), (P,)
     confidence, of_truth = q.max(0), np.take_along_axis(q, truth[None], 0)[0]
     right = q.argmax(0) == truth

@@ -18,7 +18,7 @@ def choose(scores):
     scores: of one seed and split, with the observers over_k and over_pools. Of equally good values
     the first, which for k is the smallest.
     """
-    curve, pools = (scores.curve(name)[0, 0] for name in ("sweep", "pools"))
+    curve, pools = (scores.curve(name).squeeze(("split", "seed")) for name in ("sweep", "pools"))
     point = pools[int(pools.argmax("point"))]
     return {
         "k": float(curve.k[int(curve.argmax("k"))]),

@@ -47,10 +47,12 @@ def steps_to_the_best_vote(scores):
     single = scores.members.values  # (S, N, B, C + 1, C)
     ignored = scores.ignore_label
     miou = scores.member_miou().values  # (S, N)
-    steps = [{"step": "member", "miou": miou.mean(), "spread": miou.std(), "difference": np.nan}]
-    crowd = scores.confusions("majority")[:, None]  # (S, 1, B, C + 1, C)
-    crowd = np.broadcast_to(crowd, single.shape).reshape(-1, *single.shape[2:])
-    gain = paired_bootstrap(crowd, single.reshape(crowd.shape), ignored, resamples=2000)
+    spread = miou.std(ddof=1) if miou.size > 1 else np.nan
+    steps = [{"step": "member", "miou": miou.mean(), "spread": spread, "difference": np.nan}]
+    # The majority once beside each member: (S * N, B, C + 1, C).
+    majority = np.broadcast_to(scores.confusions("majority")[:, None], single.shape)
+    pairs = [x.reshape(-1, *single.shape[2:]) for x in (majority, single)]
+    gain = paired_bootstrap(*pairs, ignored, resamples=2000)
     steps.append({"step": "majority", "miou": _miou_of(scores, "majority"), **gain})
     for old, new in zip(STEPS, STEPS[1:]):
         gain = paired_bootstrap(scores.confusions(new), scores.confusions(old), ignored)
@@ -332,7 +334,7 @@ def diversity_table(scores):
 
 def members_frame(scores):
     """Frame (rule, n_members, miou, low, high) for fig_miou_by_members: over all orders."""
-    grown = scores.curve("members_added").sum("split")  # (rule, order, n_members)
+    grown = scores.curve("members_added").squeeze("split")  # (rule, order, n_members)
     rows = []
     for rule in SHOWN:
         for n in grown.n_members.values.tolist():

@@ -6,13 +6,17 @@ import pandas as pd
 
 from ..files import atomic
 
+TEXT = dict.fromkeys(["dataset", "weights", "recipe", "scored"], str)  # also where digits are read
+
 
 class Measured:
     """A CSV file to which rows are added under a key that says what was measured."""
 
     def __init__(self, path, keys):
         self.path, self.keys = Path(path), keys
-        self.frame = pd.read_csv(path) if self.path.exists() else pd.DataFrame(columns=keys)
+        self.frame = (
+            pd.read_csv(path, dtype=TEXT) if self.path.exists() else pd.DataFrame(columns=keys)
+        )
 
     def __contains__(self, key):
         return bool((self.frame[self.keys] == list(key)).all(axis=1).any())
@@ -32,6 +36,7 @@ class Measured:
             return
         named = dict(zip(self.keys, key))
         new = pd.DataFrame([named | row for row in rows])
-        self.frame = new if self.frame.empty else pd.concat([self.frame, new])[self.frame.columns]
+        both = [new] if self.frame.empty else [self.frame, new]
+        self.frame = pd.concat(both, ignore_index=True)
         with atomic(self.path) as partial:
             self.frame.to_csv(partial, index=False, float_format="%.5g")

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from .. import voting
-from ..metrics import changes, confusion, pairwise_disagreement
+from ..metrics import changes, confusion, is_scored, pairwise_disagreement
 from .boundaries import boundary_confusion, boundary_length, fragments, trimap
 from .calibration import COLUMNS, histogram
 from .scores import OUTSIDE
@@ -82,7 +82,7 @@ def disputes(name, probs, votes, truth, preset):
 def agreement(name, probs, votes, truth, preset):
     """Pixels (fact, class) that are scored, in dispute, right by majority, right by any member."""
     choices = probs.max(1).indices.numpy()  # (N, H, W)
-    scored = (truth >= 0) & (truth < preset.n_classes) & (truth != preset.ignore_label)
+    scored = is_scored(truth, preset.n_classes, preset.ignore_label)
     facts = {
         "scored": scored,
         "disputed": (choices != choices[0]).any(0),
@@ -200,8 +200,8 @@ def member_entropies(name, probs, votes, truth, preset):
     members = probs.argmax(1).numpy()  # (N, H, W)
     doubt = voting.entropy(probs).numpy() / np.log(preset.n_classes)
     bins = np.minimum((ENTROPY_BINS * doubt).astype(int), ENTROPY_BINS - 1)
-    scored = np.where(truth == preset.ignore_label, -1, truth)
-    known, right = scored >= 0, members == scored
+    known = is_scored(truth, preset.n_classes, preset.ignore_label)
+    right = members == truth
     disputed = known & (members != members[0]).any(0)
     counts = [
         [np.bincount(bins[where & vote], minlength=ENTROPY_BINS) for vote in (right, ~right)]
@@ -212,12 +212,13 @@ def member_entropies(name, probs, votes, truth, preset):
 
 
 def disputed_pixel(name, probs, votes, truth, preset):
-    """The probs (image, member, class) of the most disputed pixel of an image.
+    """The probs (image, member, class) of the most disputed pixel of an image, with a scored truth.
 
     It is one that the entropy weights change, if they change any.
     """
     moved = votes["mean"].labels != votes["entropy_weighted"].labels
-    score = voting.disagreement(probs).numpy() + 10 * moved
+    score = voting.disagreement(probs).numpy() + 10 * moved  # 10: more than any disagreement
+    score[~is_scored(truth, preset.n_classes, preset.ignore_label)] = -1
     pixel = probs.flatten(2)[:, :, int(score.argmax())].numpy()  # (N, C)
     return {"probs": labelled(pixel[None], image=None, member=None, **{"class": preset.classes})}
 

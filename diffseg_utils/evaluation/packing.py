@@ -13,7 +13,7 @@ def described(array):
 def packed(array):
     """The values of an array in few bytes, in the order of _stored.
 
-    Integers are differences from the first rule: rules agree on most pixels.
+    Integers are differences from the first rule, member or k: these agree on most pixels.
     """
     order, by = _stored(array.dims)
     values = array.transpose(*order).values
@@ -28,7 +28,7 @@ def packed(array):
 
 
 def unpacked(values, how):
-    """The labelled array that `described` and `packed`."""
+    """The array whose values `packed` gave and whose labels `described`; integers as int64."""
     order, by = _stored(how["dims"])
     if values.dtype.kind == "i":
         values = values.astype(np.int64)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import xarray as xr
@@ -398,7 +399,8 @@ def load_scores(path):
         with np.load(path) as file:
             header = json.loads(file["header"].tobytes())
             arrays = {name: unpacked(file[name], how) for name, how in header["arrays"].items()}
-    except (KeyError, ValueError, OSError) as error:
+        counts, members = arrays["counts"], arrays["members"]
+    except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: not a file of scores ({error})") from None
     attrs = header["attrs"]
     if "chosen" in attrs:  # JSON knows no integer keys
@@ -408,7 +410,7 @@ def load_scores(path):
         if "/" in name:
             observer, what = name.split("/")
             observed.setdefault(observer, {})[what] = arrays[name]
-    return Scores(arrays["counts"], arrays["members"], observed, attrs)
+    return Scores(counts, members, observed, attrs)
 
 
 # ---- joining ------------------------------------------------------------------------------------

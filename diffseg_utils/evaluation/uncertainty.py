@@ -16,7 +16,7 @@ from scipy.stats import ConstantInputWarning, spearmanr
 
 from ..backbone import checkpoint_path
 from ..files import sha256
-from ..metrics import mean_iou
+from ..metrics import is_scored, mean_iou
 from ..voting import image_uncertainty, vote
 from .held_out import folds, score_on, train_on
 from .measured import Measured
@@ -34,9 +34,7 @@ def image_error(label, truth, n_classes, ignore_label=None):
     A truth outside 0..n_classes-1, or equal to ignore_label, is not counted. nan for no pixels.
     """
     label, truth = np.asarray(label), np.asarray(truth)
-    counted = (truth >= 0) & (truth < n_classes)
-    if ignore_label is not None:
-        counted &= truth != ignore_label
+    counted = is_scored(truth, n_classes, ignore_label)
     if not counted.any():
         return float("nan")
     return float((label != truth)[counted].mean())
