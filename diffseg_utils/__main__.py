@@ -15,7 +15,7 @@ from .own.folder import file_of
 from .presets import BACKBONES, DATASETS, MINI, RECIPES, choose
 from .runs import Run
 from .runs.run import notebook_path, parameters_of
-from .runs.stages import FEATURES, FIGURES, STAGES, TRAINING, VOTING, Job, plan
+from .runs.stages import EVIDENCE, FEATURES, FIGURES, STAGES, TRAINING, VOTING, Job, plan
 
 DATA = "folder that holds datasets/ and checkpoints/"
 CORE = (FEATURES, TRAINING, VOTING)
@@ -103,7 +103,8 @@ def fetch(dataset, data, classifiers):
         root = Run(MINI[0], data=data).data_root
         if "urls" not in BACKBONES[dataset]:
             click.echo(f"{dataset} ships with the project: nothing to fetch")
-        fetch_weights(dataset, root, click.echo)
+        else:
+            fetch_weights(dataset, root, click.echo)
         return
     run = Run(dataset, data=data)
     if run.preset.painted:
@@ -177,17 +178,17 @@ def options(*wanted):
         "jobs": click.option(
             "--jobs",
             type=click.IntRange(1),
-            help="notebooks at a time, which share the cores [default: one a core, or one a GPU]",
+            help="notebooks (label: shares of the images) at a time [default: one a core or GPU]",
         ),
         "slurm": click.option(
             "--slurm",
             metavar="OPTIONS",
-            help='send each notebook to Slurm: "partition=gpu time=60 gpus=1 cpus=4"',
+            help='send each of them to Slurm: "partition=gpu time=60 gpus=1 cpus=4"',
         ),
         "scheduler": click.option(
             "--scheduler",
             metavar="ADDRESS",
-            help="send each notebook to the dask cluster at this address",
+            help="send each of them to the dask cluster at this address",
         ),
         "verify": click.option(
             "--verify", is_flag=True, help="read all files again to see whether they are current"
@@ -274,24 +275,31 @@ def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, ag
     from .runs.preflight import check, cores
 
     # click hands "--seeds 0 1 2" on as seed 0 and datasets 1, 2
-    words = [word for word in datasets if word.isdigit()]
+    words = [word for word in datasets if word.isdigit()] if seeds else []
     seeds = [*chain.from_iterable(seeds), *map(int, words)] or list(usual)
     datasets = [word for word in datasets if word not in words] or MINI
     where = {name: given.pop(name) for name in ("backbone", "data", "results", "device")}
     runs = [Run(name, seed, recipe, **where) for name in datasets for seed in seeds]
     extra = {"seeds": " ".join(map(str, seeds))} | _parameters(parameters, [*notebooks, *CORE])
+    here = not one_cluster(given["slurm"], given["scheduler"])
+    if EVIDENCE in notebooks:
+        _need_test_images(runs)
     if fetch_first and not given["dry_run"]:
         from .runs.estimate import prepare
 
         prepare(runs, min(given["jobs"] or cores(), len(runs)), click.echo)
-    here = not (given["slurm"] or given["scheduler"])
-    if made_by("evidence")[0] in notebooks:
-        _need_test_images(runs)
     for one in {run.name: run for run in runs}.values():
         check(one, here, lambda words: click.echo(words, err=True))
     _make(runs, notebooks, extra, STAGES if again else (), **given)
     if not given["dry_run"]:
         _say_patches(runs)
+
+
+def one_cluster(slurm, scheduler):
+    """Whichever of the two is given; ValueError if both are."""
+    if slurm and scheduler:
+        raise ValueError("--slurm and --scheduler: choose one of them")
+    return slurm or scheduler
 
 
 def _need_test_images(runs):
@@ -328,8 +336,7 @@ def _make(runs, notebooks, extra, again, dry_run, **how):
     from .runs.preflight import check_k
     from .runs.records import Checksums
 
-    if how["slurm"] and how["scheduler"]:
-        raise ValueError("--slurm and --scheduler: choose one of them")
+    one_cluster(how["slurm"], how["scheduler"])
     root, whole_plan = runs[0], plan(runs, notebooks, extra)
     verify = how.pop("verify")
     if dry_run:
@@ -469,7 +476,12 @@ def sweep(folder, steps, members, write, **where):
     if write and run.name != run.preset.name:
         raise ValueError("--write is for the backbone that dataset.yml names: leave --backbone out")
     check_masks(run.preset)
-    asked = [int(word) for word in steps.split()] or STEPS
+    try:
+        asked = [int(word) for word in steps.split()] or STEPS
+    except ValueError:
+        raise ValueError(
+            f"--steps {steps!r}: whole numbers with spaces between them, such as '50 150 250'"
+        ) from None
     found = sweep_folder(run, asked, members, progress("steps"))
     target = run.results_root / run.name / "sweep"
     picture(run, found).save(target)
@@ -543,8 +555,7 @@ def _place_of_shards(root, backbone, jobs, slurm, scheduler):
     from .runs.places import Dask, Here, Slurm
     from .runs.preflight import GB, cores
 
-    if slurm and scheduler:
-        raise ValueError("--slurm and --scheduler: choose one of them")
+    one_cluster(slurm, scheduler)
     if slurm:
         return Slurm(slurm, root.results_root, root.runs_root), jobs or 1
     if scheduler:

@@ -211,7 +211,7 @@ class PixelEnsemble(nn.Module):
             with safe_open(path, "pt") as file:
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             return cls.from_state(state)
-        except (SafetensorError, KeyError, RuntimeError) as error:
+        except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: not an ensemble of pixel classifiers ({reason})") from None
 

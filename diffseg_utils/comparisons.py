@@ -206,7 +206,8 @@ def measure_recipes(
 ):
     """The table of compare_recipes for all `presets`, {dataset: Preset}, with their names in front.
 
-    recipes: {name: numbers, as in presets.RECIPES}, `base` among them, to which all are compared.
+    recipes: {name: numbers, as in presets.RECIPES}, `base` among them, to which all are compared. A
+    row is known by its dataset and the recipe's name alone.
     """
     table = Measured(file, ["dataset", "recipe"])
     for done, (dataset, preset) in enumerate(presets.items(), 1):
@@ -225,7 +226,7 @@ def measure_recipes(
                 table.add((dataset, row["recipe"]), [row])
         if report:
             report(done, len(presets))
-    return table.frame[table.frame.dataset.isin(presets)]
+    return table.of(presets)
 
 
 # ---- one checkpoint against another --------------------------------------------------------------
@@ -235,6 +236,8 @@ def measure_checkpoints(
     checkpoints, datasets, start, records, name, root="data", device="cpu", report=None
 ):
     """Measure what is not yet in the files <name>_curve.csv, _maps.csv and _gain.csv of `records`.
+
+    In _maps.csv is what one classifier makes of each map alone, on the first fold.
 
     checkpoints: {images seen: backbone}, in order of training; with no images seen, random weights
     are drawn for that backbone. datasets: names, or somebody's own dataset.yml, that score them:

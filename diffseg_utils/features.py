@@ -260,6 +260,8 @@ def _corners(image, y, x, size, h, w):
 def _interpolate(values, cells, weights):
     """[P, c] float32: weighted sums of rows `cells` [P, 4] of `values` [n, c].
 
+    Without weights, the rows `cells` [P, 1] as they are, in the dtype of `values`.
+
     embedding_bag adds in the dtype of its values. So rows of float16 are read first, made float32,
     and numbered anew.
     """
@@ -320,7 +322,7 @@ class _Writer:
             file.write(content)
             file.flush()
             digest.update(content)
-        write_json(self.folder / "done.json", {"dtype": self._dtype, "shapes": self.shapes})
+        write_json(self.folder / "done.json", {"dtype": self._dtype_name, "shapes": self.shapes})
 
     def _begin(self, maps):
         """One file per map; all have the dtype of the first map."""
@@ -331,15 +333,21 @@ class _Writer:
             self.digests.append(hashlib.sha256())
 
     def _go_on(self, done):
-        """Open the files of an earlier writer, and cut them after the last whole batch."""
-        self.dtype, self.shapes = DTYPES[done["dtype"]], done["shapes"]
-        for k, shape in enumerate(self.shapes):
-            file = open(self._path(k), "r+b")  # noqa: SIM115
-            content = file.read(int(np.prod(shape)) * self.dtype.itemsize)
-            file.seek(len(content))
-            file.truncate()
+        """Open the files of an earlier writer, and cut them after the last whole batch.
+
+        If one is shorter than that (the power failed), everything begins anew.
+        """
+        dtype = DTYPES[done["dtype"]]
+        sizes = [int(np.prod(shape)) * dtype.itemsize for shape in done["shapes"]]  # bytes
+        paths = [self._path(k) for k in range(len(sizes))]
+        if any(not path.exists() or path.stat().st_size < n for path, n in zip(paths, sizes)):
+            return
+        self.dtype, self.shapes = dtype, done["shapes"]
+        for path, n_bytes in zip(paths, sizes):
+            file = open(path, "r+b")  # noqa: SIM115
+            file.truncate(n_bytes)
+            self.digests.append(hashlib.file_digest(file, "sha256"))  # reads to the end
             self.files.append(file)
-            self.digests.append(hashlib.sha256(content))
 
     def __exit__(self, exception, *_):
         for file in self.files:
@@ -353,14 +361,14 @@ class _Writer:
         for k, (shape, digest) in enumerate(zip(self.shapes, self.digests)):
             name = self._path(k).name
             maps.append({"file": name, "shape": shape, "sha256": digest.hexdigest()})
-        write_json(self.folder / "meta.json", {"dtype": self._dtype, "maps": maps})
+        write_json(self.folder / "meta.json", {"dtype": self._dtype_name, "maps": maps})
         (self.folder / "done.json").unlink(missing_ok=True)
 
     def _path(self, k):
         return self.folder / f"map_{k:02d}.bin"
 
     @property
-    def _dtype(self):
+    def _dtype_name(self):
         return str(self.dtype).removeprefix("torch.")
 
 

@@ -266,7 +266,7 @@ class _Trainer:
         sizes = (n, ensemble.n_features, ensemble.n_classes, ensemble.widths)
         self.finished = PixelEnsemble(*sizes).to(ensemble.weight0)
         self.alive = list(range(n))
-        self.best = [float("inf")] * n  # the best batch loss of each member
+        self.best = [float("inf")] * n  # of each member, the best batch loss that counts
         self.waits = [0] * n  # batches since then
         self.step = 0
         self.history = []  # (member, step, loss)
@@ -443,7 +443,7 @@ def draw_pool(targets, size, balance, generator):
 
 
 def compress(read, pool, n_components, whitening, seed):
-    """(features [P, K] of the pixels `pool` [P], mean [D], basis [D, K]).
+    """(features [P', K] of the pixels `pool` [P'], mean [D], basis [D, K]).
 
     features = (read(pool) - mean) @ basis: every feature is scaled to unit variance, and the first
     K principal components are kept, each divided by its standard deviation to the power of

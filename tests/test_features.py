@@ -1,6 +1,8 @@
 """Native feature maps: what at() reads, what extract() computes, what lies on disk."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from itertools import islice
 
@@ -431,6 +433,20 @@ def test_an_interrupted_extraction_goes_on_from_its_finished_batches(tiny, image
     computed.clear()
     extract(Counted(None), images.split(1), noise, store=store, resume=True)
     assert not computed, "what is whole is not computed again"
+
+
+def test_an_extraction_whose_file_was_cut_begins_anew(tiny, images, tmp_path):
+    noise, whole, store = shared_noise(32), tmp_path / "whole", tmp_path / "features"
+    extract(tiny, images.split(1), noise, store=whole)
+    partial = tmp_path / ".features.partial"
+    shutil.copytree(whole, partial)
+    meta = json.loads((partial / "meta.json").read_text())
+    shapes = [entry["shape"] for entry in meta["maps"]]
+    (partial / "done.json").write_text(json.dumps({"dtype": meta["dtype"], "shapes": shapes}))
+    os.truncate(partial / "map_01.bin", 100)
+    extract(tiny, images.split(1), noise, store=store, resume=True)
+    for file in whole.iterdir():
+        assert (store / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_an_extraction_is_resumed_with_store_and_noise_only(tiny, images, tmp_path):

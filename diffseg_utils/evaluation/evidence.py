@@ -34,7 +34,7 @@ PAIRS = {
     "pool chosen minus mean": ("pool chosen", "mean"),
     "pool chosen minus majority": ("pool chosen", "majority"),
 }
-STEPS = ("majority", TIES.name, "mean", "entropy_weighted", "k chosen", "pool chosen")
+LADDER = ("majority", TIES.name, "mean", "entropy_weighted", "k chosen", "pool chosen")
 
 # ---- is it real? --------------------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ def steps_to_the_best_vote(scores):
     pairs = [x.reshape(-1, *single.shape[2:]) for x in (majority, single)]
     gain = paired_bootstrap(*pairs, ignored, resamples=2000)
     steps.append({"step": "majority", "miou": _miou_of(scores, "majority"), **gain})
-    for old, new in zip(STEPS, STEPS[1:]):
+    for old, new in zip(LADDER, LADDER[1:]):
         gain = paired_bootstrap(scores.confusions(new), scores.confusions(old), ignored)
         steps.append({"step": scores.label(new), "miou": _miou_of(scores, new), **gain})
     return pd.DataFrame(steps)

@@ -52,12 +52,12 @@ def results_page(folder, captions):
 def findings(folder):
     """A bullet for each comparison of votes and each recipe: range and verdicts over datasets."""
     lines = []
-    for recipe, ending in (("published", ""), ("tuned", "_tuned")):
-        files = sorted(folder.glob(f"*/evidence{ending}.csv"))
+    for recipe in RECIPES:
+        files = sorted(folder.glob(f"*/{tables.evidence_name(recipe)}.csv"))
         painted = [file for file in files if _is_painted(file.parent.name)]
         if not painted:
             continue
-        rows = pd.concat([_most(pd.read_csv(file)) for file in painted])
+        rows = pd.concat([tables.most_evidence(file) for file in painted])
         lines.append(f"{recipe.capitalize()} recipe, {len(painted)} painted datasets:")
         for comparison, words in ASKED.items():
             found = rows[rows.comparison == comparison]
@@ -75,7 +75,7 @@ def _is_painted(name):
 
 
 def effects_table(folder):
-    """Frame of text of what 10 measured: range over datasets, cost.
+    """Frame of text of what 10 measured: range and costs over datasets.
 
     FileNotFoundError if nothing was measured.
     """
@@ -86,16 +86,9 @@ def effects_table(folder):
     order = effects.groupby("change").difference.mean().sort_values(ascending=False).index
     rows = pd.DataFrame(index=order.rename("change"))
     rows["difference"] = [_range(effects[effects.change == change]) for change in order]
-    rows["cost (baseline = 1)"] = [
-        str(effects[effects.change == change].cost.iloc[0]) for change in order
-    ]
+    costs = [effects[effects.change == change].cost.astype(str) for change in order]
+    rows["cost (baseline = 1)"] = [" / ".join(dict.fromkeys(cost)) for cost in costs]
     return rows
-
-
-def _most(table):
-    """The rows of evidence.csv for mIoU, published protocol, all images and seeds."""
-    table = table.query("measure == 'mIoU' and protocol == 'published'")
-    return table[(table.images == table.images.max()) & (table.seeds == table.seeds.max())]
 
 
 def _range(rows):

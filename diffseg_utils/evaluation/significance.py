@@ -55,12 +55,12 @@ def paired_bootstrap(
     image_draws = rng.multinomial(n_images, [1 / n_images] * n_images, resamples)  # (R, B)
     resampled = difference_of(image_draws)  # (R, S)
     seed_draws = rng.multinomial(n_seeds, [1 / n_seeds] * n_seeds, resamples)  # (R, S)
-    draws = (resampled * seed_draws / n_seeds).sum(1)  # (R,)
+    differences = (resampled * seed_draws / n_seeds).sum(1)  # (R,)
 
     image_variance = resampled.mean(1).var()
     seed_variance = by_seed.var() / n_seeds
     stretch = _stretch(image_variance, n_images, seed_variance, n_seeds)
-    percentiles = np.quantile(draws, (0.025, 0.975))
+    percentiles = np.quantile(differences, (0.025, 0.975))
     low, high = difference + stretch * (percentiles - difference)
     return {"difference": float(difference), "low": float(low), "high": float(high)}
 
@@ -71,7 +71,7 @@ def _stretch(image_variance, n_images, seed_variance, n_seeds):
     Its variance is the sum of two: one over n_images images, one over n_seeds trainings.
     """
     shrunk = np.array([image_variance, seed_variance])
-    units = np.array([n_images, max(n_seeds, 2)])
+    units = np.array([n_images, max(n_seeds, 2)])  # the variance of a single training is 0
     if not shrunk.any():
         return 1.0
     variance = shrunk * units / (units - 1)

@@ -182,7 +182,7 @@ def evidence_table(folder, recipe="published"):
 
     FileNotFoundError if 09_evidence has not been run with this recipe.
     """
-    paths = sorted(Path(folder).glob(f"*/{_evidence(recipe)}.csv"))
+    paths = sorted(Path(folder).glob(f"*/{evidence_name(recipe)}.csv"))
     if not paths:
         raise FileNotFoundError(
             f"{folder}: no evidence of recipe {recipe} here; "
@@ -193,16 +193,20 @@ def evidence_table(folder, recipe="published"):
 
 
 def _evidence_row(path):
-    found = pd.read_csv(path).query("measure == 'mIoU' and protocol == 'published'")
-    everything = (found.images == found.images.max()) & (found.seeds == found.seeds.max())
-    most = found[everything].set_index("comparison")
+    most = most_evidence(path).set_index("comparison")
     row = {"seeds": most.seeds.iloc[0], "test images": most.images.iloc[0]}
     for name in COMPARISONS:
         row[name] = f"{interval(most.loc[name])} {most.loc[name, 'verdict']}"
     return row
 
 
-def _evidence(recipe):
+def most_evidence(path):
+    """The rows of an evidence.csv for mIoU, published protocol, all images and seeds."""
+    found = pd.read_csv(path).query("measure == 'mIoU' and protocol == 'published'")
+    return found[(found.images == found.images.max()) & (found.seeds == found.seeds.max())]
+
+
+def evidence_name(recipe):
     """How 09 calls its files."""
     return "evidence" if recipe == "published" else f"evidence_{recipe}"
 
@@ -237,7 +241,7 @@ def recipe_gains(folder):
         pair = [results.get((name, recipe)) for recipe in ("published", "tuned")]
         if None in pair:
             continue
-        both = [Path(folder) / name / f"{_evidence(r.recipe)}.npz" for r in pair]
+        both = [Path(folder) / name / f"{evidence_name(r.recipe)}.npz" for r in pair]
         if all(path.exists() for path in both):
             pair = [load_scores(path) for path in both]
         else:
@@ -367,14 +371,14 @@ def _minus(scores, new, old):
     return scores.get(new, np.nan) - scores.get(old, np.nan)
 
 
-def difference_table(results, new="entropy_weighted", olds=("majority", "mean")):
+def difference_table(results):
     """Frame (dataset, recipe, block, comparison, difference, low, high, verdict, seeds, images)."""
     order = sorted(results.values(), key=lambda r: (BLOCKS.index(block_of(r)), r.recipe))
     k = k_in_words(order)
     rows = []
     for result in order:
-        for old in olds:
-            gain = compare(result.scores, new, old)
+        for old in ("majority", "mean"):
+            gain = compare(result.scores, "entropy_weighted", old)
             row = {"dataset": result.title, "recipe": result.recipe, "block": block_of(result)}
             row["comparison"] = f"{k} minus {old}"
             row |= gain

@@ -136,8 +136,9 @@ def labelling_rounds(
     fold: a Fold; its images to learn from are the pool, those that are scored are no part of it.
     Both choices begin with the same `n_start` labelled images. In each round `n_each` more of the
     pool are labelled: the next ones of a random order, or those about which the ensemble of the
-    round before is most uncertain. Then ten classifiers are trained anew on all labelled images,
-    and scored. seed: of the random order and of every training.
+    round before is most uncertain. Then `n_members` classifiers are trained anew on all labelled
+    images, and scored. seed: of the random order and of every training. ValueError for a pool that
+    is too small.
     """
     n_pool = fold.maps.n_images
     if n_start + n_rounds * n_each > n_pool:
