@@ -6,8 +6,9 @@ import json
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
+
+from diffseg_utils.evaluation.tables import most_evidence
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,10 +35,7 @@ def rows():
 def test_the_table_lies_inside_the_intervals_of_the_files():
     assert set(rows()) == {"mini_bedroom", "mini_cat", "mini_ffhq", "mini_horse"}
     for dataset, numbers in rows().items():
-        table = pd.read_csv(ROOT / "results" / dataset / "evidence.csv")
-        table = table.query("measure == 'mIoU' and protocol == 'published'")
-        most = table[(table.images == table.images.max()) & (table.seeds == table.seeds.max())]
-        most = most.set_index("comparison")
+        most = most_evidence(ROOT / "results" / dataset / "evidence.csv").set_index("comparison")
         assert most.images.iloc[0] == 500 and most.seeds.iloc[0] == 5
         for comparison, (difference, low, high) in zip(COMPARISONS, numbers, strict=True):
             here = most.loc[comparison]
@@ -51,6 +49,19 @@ def test_prose_quotes_the_table():
     text = "\n".join(line for line in README.splitlines() if not line.startswith("|"))
     quoted = {tuple(map(float, cell)) for cell in CELL.findall(text.replace("\n   ", " "))}
     assert quoted and quoted <= in_table
+
+
+def test_what_is_said_of_better_members_lies_inside_the_intervals_of_the_files():
+    said = re.search(r"recipe \*tuned\*.*?\n([+]\d\.\d\d) to ([+]\d\.\d\d) on the majority", README)
+    lowest, highest = map(float, said.groups())
+    for dataset in rows():
+        most = most_evidence(ROOT / "results" / dataset / "evidence_tuned.csv")
+        most = most.set_index("comparison")
+        gain, entropy = most.loc["k = 1 minus majority"], most.loc["k = 1 minus mean"]
+        assert gain.low - 0.005 <= highest and lowest <= gain.high + 0.005, dataset
+        assert abs(entropy.difference) < gain.difference / 3, dataset
+        ties = most.loc["ties by mean minus majority"].difference
+        assert ties > gain.difference / 2, dataset
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
