@@ -198,6 +198,8 @@ def measure_recipes(
     recipes,
     base,
     file,
+    could_be=(),
+    *,
     seeds,
     n_members=10,
     epochs=100,
@@ -207,11 +209,15 @@ def measure_recipes(
     """The table of compare_recipes for all `presets`, {dataset: Preset}, with their names in front.
 
     recipes: {name: numbers, as in presets.RECIPES}, `base` among them, to which all are compared. A
-    row is known by its dataset and the recipe's name alone.
+    row is known by its dataset and the recipe's name alone. could_be: recipes that could replace
+    the base; one that does not gain beyond chance on one dataset is not measured on those after it.
     """
     table = Measured(file, ["dataset", "recipe"])
     for done, (dataset, preset) in enumerate(presets.items(), 1):
-        missing = {name: recipes[name] for name in recipes if (dataset, name) not in table}
+        tried = table.of(presets)
+        failed = set(tried.recipe[tried.low <= 0]) & set(could_be) if len(tried) else set()
+        wanted = [name for name in recipes if name not in failed]
+        missing = {name: recipes[name] for name in wanted if (dataset, name) not in table}
         if missing:
             found = compare_recipes(
                 load_backbone(backbone, device),

@@ -127,25 +127,42 @@ def test_a_choice_that_fails_on_one_dataset_is_not_measured_on_the_next(monkeypa
     assert asked == [("mini_ffhq", ["today", "good"])], "what failed before fails no more"
 
 
-def test_only_missing_recipes_are_measured_beside_the_base(monkeypatch, tmp_path):
+@pytest.fixture
+def measure_recipes(monkeypatch, tmp_path):
+    """measure(datasets, names, could_be): (what was asked for, the names in the table)."""
     asked = []
 
     def compare(backbone, preset, recipes, seeds, base, **how):
         asked.append((preset.name, list(recipes)))
-        return pd.DataFrame([{"recipe": name, "majority": 40.0} for name in recipes])
+        low = {name: -0.1 if name == "worse" else 0.1 for name in recipes}
+        return pd.DataFrame([{"recipe": name, "low": low[name]} for name in recipes])
 
     monkeypatch.setattr(comparisons, "load_backbone", lambda *a: None)
     monkeypatch.setattr(comparisons, "compare_recipes", compare)
 
-    def measure(*recipes):
+    def measure(datasets, names, could_be=()):
         asked.clear()
-        presets, wanted = {"mini_smoke": SMOKE}, {key: {} for key in recipes}
-        file = tmp_path / "r.csv"
-        return comparisons.measure_recipes("mini", presets, wanted, "tuned", file, [0])
+        presets, recipes = {name: DATASETS[name] for name in datasets}, {name: {} for name in names}
+        table = comparisons.measure_recipes(
+            "mini", presets, recipes, "tuned", tmp_path / "r.csv", could_be, seeds=[0]
+        )
+        return list(asked), table.recipe.tolist()
 
-    assert measure("tuned", "longer").recipe.tolist() == ["tuned", "longer"]
-    assert asked == [("mini_smoke", ["tuned", "longer"])]
-    assert measure("tuned", "longer", "wider").recipe.tolist() == ["tuned", "longer", "wider"]
-    assert asked == [("mini_smoke", ["tuned", "wider"])]
-    measure("tuned", "longer", "wider")
-    assert asked == []
+    return measure
+
+
+def test_only_missing_recipes_are_measured_beside_the_base(measure_recipes):
+    names = ["tuned", "longer"]
+    assert measure_recipes(["mini_cat"], names) == ([("mini_cat", names)], names)
+    names = ["tuned", "longer", "wider"]
+    assert measure_recipes(["mini_cat"], names) == ([("mini_cat", ["tuned", "wider"])], names)
+    assert measure_recipes(["mini_cat"], names) == ([], names)
+
+
+def test_a_recipe_that_failed_and_could_be_one_is_not_measured_on_the_next(measure_recipes):
+    names = ["tuned", "better", "worse"]
+    asked, found = measure_recipes(["mini_cat", "mini_horse"], names, could_be=["better", "worse"])
+    assert asked == [("mini_cat", names), ("mini_horse", ["tuned", "better"])]
+    assert found == [*names, "tuned", "better"]
+    asked, _ = measure_recipes(["mini_cat", "mini_horse"], names)
+    assert asked == [("mini_horse", ["tuned", "worse"])], "it only shows what a part is worth"
