@@ -28,6 +28,11 @@ def results_page(folder, captions):
         "files in this folder. mIoU in %, published protocol; differences in points, with 95 % "
         "intervals (paired bootstrap over test images and, where there are several, trainings). "
         "A *gain* is an interval above zero, a *loss* one below; else it is *not resolved*.",
+        "*Published protocol*: an ignored pixel counts as a mistake of the class predicted there, "
+        "and a class that occurs nowhere scores 0. *Published recipe*: classifiers trained as by "
+        "Baranchuk et al.; *tuned*: by this kit's recipe (notebook 08). *Ties by mean*: the "
+        "majority, with the mean deciding ties. *k chosen* and *pool chosen*: a *k*, or a *k* with "
+        "a temperature and the order of the mean, chosen on validation images (notebook 03).",
         "## Findings",
         *findings(folder),
         "Rows with an `@` are the paper's images on the small denoiser `photo` (64 px, 4.5 million "
