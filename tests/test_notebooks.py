@@ -3,11 +3,14 @@ command line.
 """
 
 import ast
+import inspect
 import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 
 import nbformat
 import numpy as np
@@ -67,6 +70,44 @@ def test_parameters_are_literals_with_help(path):
         )
         ast.literal_eval(value.partition("=")[2].strip())
     assert set(parameters_of(path)) == {line.split("=")[0].strip() for line in lines}
+
+
+def imported(tree):
+    """{name: object} of what a notebook's code imports from the package."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("diffseg_utils"):
+            module = import_module(node.module)
+            for alias in node.names:
+                name = alias.name
+                thing = getattr(module, name, None) or import_module(f"{node.module}.{name}")
+                found[alias.asname or name] = thing
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_calls_fit_the_functions(path):
+    """Some cells take too long for a test; that their calls can be made is seen without running."""
+    tree = ast.parse("\n".join(cell.source for cell in code_cells(path)))
+    known, checked = imported(tree), 0
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call):
+            continue
+        function = call.func
+        if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+            called = getattr(known.get(function.value.id), function.attr, None)
+        else:
+            called = known.get(getattr(function, "id", None))
+        unpacked = [a for a in call.args if isinstance(a, ast.Starred)]
+        unpacked += [a for a in call.keywords if a.arg is None]
+        if isinstance(called, FunctionType) and not unpacked:
+            names = dict.fromkeys(keyword.arg for keyword in call.keywords)
+            try:
+                inspect.signature(called).bind(*call.args, **names)
+            except TypeError as error:
+                pytest.fail(f"{ast.unparse(call)}: {error}")
+            checked += 1
+    assert checked > 3
 
 
 @pytest.fixture(scope="module")
