@@ -115,7 +115,7 @@ def fig_denoising(images, noised, guesses, denoiser=""):
     )
 
 
-def fig_miou_by_map(scores):
+def fig_miou_by_map(scores, title=""):
     """mIoU of one classifier on each feature map as heat maps, one panel per checkpoint.
 
     scores: frame (checkpoint, step, block, miou in percent); all panels have the same colours.
@@ -125,7 +125,8 @@ def fig_miou_by_map(scores):
     panels = list(scores.groupby("checkpoint", sort=False))
     n_steps, n_blocks = scores.step.nunique(), scores.block.nunique()
     width = (0.55 * n_blocks + 0.4) * len(panels) + 0.6
-    figure, [axes] = new_figure(width, 0.5 * n_steps + 0.9, ncols=len(panels), sharey=True)
+    size = width, 0.5 * n_steps + (1.3 if title else 0.9)
+    figure, [axes] = new_figure(*size, title, ncols=len(panels), sharey=True)
     known = scores.miou[np.isfinite(scores.miou)]
     low, high = (known.min(), known.max()) if len(known) else (None, None)
     for ax, (checkpoint, rows) in zip(axes, panels):
@@ -133,11 +134,12 @@ def fig_miou_by_map(scores):
         ax.set(title=checkpoint, ylabel="step" if ax is axes[0] else "")
     words = ", ".join(f"{name} {rows.miou.max():.1f} %" for name, rows in panels)
     return figure.describe(
-        f"Heat maps: mIoU on each feature map (step by decoder block); the best of each: {words}."
+        f"Heat maps: mIoU on each feature map (step by decoder block); the best of each: {words}.",
+        title,
     )
 
 
-def fig_miou_by_images_seen(points, references=()):
+def fig_miou_by_images_seen(points, references=(), title=""):
     """mIoU of the majority against the images a denoiser saw (log axis), one line per dataset.
 
     points: frame (dataset, images, scored, miou, spread); `scored` says how. What was scored as the
@@ -147,7 +149,7 @@ def fig_miou_by_images_seen(points, references=()):
     points = points[points.images > 0]
     if points.empty:
         return empty_figure("No checkpoint was scored.")
-    figure, [[ax]] = new_figure(7.5, 4)
+    figure, [[ax]] = new_figure(7.5, 4.3, title)
     curve = points.assign(
         thousand=points.images / 1000,
         low=points.miou - points.spread,
@@ -175,7 +177,7 @@ def fig_miou_by_images_seen(points, references=()):
     if len(earlier):
         words = {":": ", ".join(earlier.scored.unique()), "-": current.scored.iloc[0]}
         lines = [Line2D([], [], color=INK, ls=ls, label=label) for ls, label in words.items()]
-        ax.legend(handles=lines, title="scored by", loc="upper left")
+        ax.legend(handles=lines, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     datasets = ", ".join(points.dataset.unique())
     return figure.describe(
         f"Lines: mIoU of the majority against the images a denoiser saw, from "
