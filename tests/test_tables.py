@@ -9,6 +9,7 @@ import xarray as xr
 
 from diffseg_utils.evaluation import Scores, evidence, load_results
 from diffseg_utils.evaluation.formats import formatted
+from diffseg_utils.evaluation.page import effects_table
 from diffseg_utils.evaluation.scores import COUNTED, OUTSIDE
 from diffseg_utils.evaluation.tables import (
     COMPARISONS,
@@ -312,3 +313,18 @@ def test_classes_from_the_easiest_to_the_hardest():
     assert found.loc["sky", "majority"] == pytest.approx(100 * 50 / 110)
     assert found.loc["sea", "entropy_weighted"] == pytest.approx(100 * 90 / 130)
     assert found.loc["sky", "difference"] == pytest.approx(100 * 20 / 110)
+
+
+def test_effects_have_the_range_of_their_gains_and_of_their_costs(tmp_path):
+    for dataset, difference, cost in (
+        ("a", 0.5, "1.08, 20 labels"),
+        ("b", -0.1, "10.00, 20 labels"),
+    ):
+        row = {"change": "stacking", "difference": difference, "cost": cost, "verdict": "gain"}
+        free = {"change": "mean", "difference": 1.0, "cost": "1.00", "verdict": "gain"}
+        (tmp_path / dataset).mkdir()
+        pd.DataFrame([row, free]).to_csv(tmp_path / dataset / "what_helps.csv", index=False)
+    table = effects_table(tmp_path)
+    assert table.index.tolist() == ["mean", "stacking"], "the largest gain first"
+    assert table.loc["stacking"].tolist() == ["-0.10 to +0.50 (2 gain)", "1.08 to 10.00, 20 labels"]
+    assert table.loc["mean"].tolist() == ["+1.00 to +1.00 (2 gain)", "1.00"]
