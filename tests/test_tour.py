@@ -42,7 +42,7 @@ def test_recipes_are_compared_with_the_first_tuned_one(tmp_path):
     assert "Warning" not in (tmp_path / "recipes.ipynb").read_text()
     assert not (tmp_path / "results").exists(), "results/ is written by `diffseg` alone"
     table = pd.read_csv(tmp_path / "data" / "exploring" / "recipes.csv").set_index("recipe")
-    assert len(table) == 18 and (table.images == 2).all() and (table.seconds > 0).all()
+    assert len(table) == 15 and (table.images == 2).all() and (table.seconds > 0).all()
     assert table.difference.to_numpy() == pytest.approx(
         table.majority - table.majority["first tuned"], abs=0.01
     )
