@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from diffseg_utils.evaluation.tables import most_evidence
@@ -62,6 +63,25 @@ def test_what_is_said_of_better_members_lies_inside_the_intervals_of_the_files()
         assert abs(entropy.difference) < gain.difference / 3, dataset
         ties = most.loc["ties by mean minus majority"].difference
         assert ties > gain.difference / 2, dataset
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("tuned recipe", r"The recipe \*tuned\* gains ([+]\d\.\d) to ([+]\d\.\d) points"),
+        ("mirror image", r"its mirror image ([+]\d\.\d) to ([+]\d\.\d) at not quite twice"),
+    ],
+)
+def test_what_is_said_of_other_changes_lies_inside_the_intervals_of_the_files(change, words):
+    said = re.search(words, README.replace("\n", " "))
+    lowest, highest = map(float, said.groups())
+    found = [
+        pd.read_csv(ROOT / "results" / dataset / "what_helps.csv", index_col="change").loc[change]
+        for dataset in rows()
+    ]
+    least, most = (limit(found, key=lambda row: row.difference) for limit in (min, max))
+    assert least.low - 0.05 <= lowest <= least.high + 0.05
+    assert most.low - 0.05 <= highest <= most.high + 0.05
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)

@@ -12,7 +12,7 @@ POOLS = [
 ]
 
 
-def choose(scores):
+def best_settings(scores):
     """{"k": the best k, "pool": {"k", "r", "temperature"}} by the mIoU of held-out images.
 
     scores: of one seed and split, with the observers over_k and over_pools. Of equally good values
@@ -27,7 +27,7 @@ def choose(scores):
 
 
 def chosen_rules(chosen):
-    """{name: Rule} of what `choose` found."""
+    """{name: Rule} of what `best_settings` found."""
     k, point = chosen["k"], chosen["pool"]
     words = "k = {k:g}, r = {r:g}, T = {temperature:g}".format(**point)
     found = (

@@ -17,6 +17,7 @@ from scipy.stats import ConstantInputWarning, spearmanr
 from ..backbone import checkpoint_path
 from ..files import sha256
 from ..metrics import is_scored, mean_iou
+from ..own.folds import part_of
 from ..voting import image_uncertainty, vote
 from .held_out import folds, score_on, train_on
 from .measured import Measured
@@ -113,7 +114,7 @@ def _weights(run):
 
 # The protocol, which was fixed before the first measurement.
 N_POOL = 100  # painted training images, whose labels are asked for in rounds
-N_VALIDATION = 50  # images that score each round
+N_SCORED = 50  # images that score each round
 N_START = 5  # labelled images at the beginning, drawn at random
 N_EACH = 5  # images that are labelled in a round
 N_ROUNDS = 5
@@ -215,7 +216,7 @@ def measure_rounds(run, backbone, file, report=None):
     backbone: the denoiser of the run. Columns: dataset, weights, and those of rounds_table. Rows
     that are there are not measured again.
     """
-    preset = run.preset.resized(train=N_POOL, validation=N_VALIDATION)
+    preset = run.preset.resized(train=N_POOL, validation=N_SCORED)
     if not preset.painted:
         raise ValueError(f"{preset.name}: rounds of labelling need a painted dataset")
     table = Measured(file, ["dataset", "weights"])
@@ -224,16 +225,11 @@ def measure_rounds(run, backbone, file, report=None):
         (fold,) = folds(backbone, preset, run.data_root)
         found = []
         for seed in SEEDS:
-            part = _part_of(report, len(found), len(SEEDS))
+            part = part_of(report, len(found), len(SEEDS))
             found.append(labelling_rounds(fold, preset, seed, device=backbone.device, report=part))
         counts = {choice: np.stack([one[choice] for one in found]) for choice in found[0]}
         table.add(key, rounds_table(counts, preset))
     return table.under(key)
-
-
-def _part_of(report, k, n):
-    """The report of the k-th of n equal pieces of work."""
-    return report and (lambda done, total: report(k * total + done, n * total))
 
 
 def load_studies(root):

@@ -39,13 +39,13 @@ def train_folds(run, maps, labels, n_members, report=None):
             checkpoint=unfinished / f"fold{k}.pt",
             epochs=preset.epochs,
             device=run.torch_device,
-            report=_part_of(report, k, preset.n_folds),
+            report=part_of(report, k, preset.n_folds),
         )
         ensemble.save(file)
     replace_folder(folder, run.target("folds"))
 
 
-def _part_of(report, k, n):
+def part_of(report, k, n):
     """The report of the k-th of n equal pieces of work."""
     return report and (lambda done, total: report(k * total + done, n * total))
 
