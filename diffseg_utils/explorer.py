@@ -21,7 +21,7 @@ from .data import Sample
 from .evaluation import evaluate, predictions
 from .evaluation.observers import disputes
 from .figures.layout import CHANGE_COLOURS, paint_changes
-from .figures.style import colour_labels
+from .figures.style import class_name, colour_labels
 from .own.folds import test_ensemble
 from .voting import (
     RULES,
@@ -35,7 +35,7 @@ from .voting import (
 )
 
 # From k = 0 to infinity; below 1/8 the vote is the mean, above 64 the most certain member decides.
-KS = (0.0, *(2 ** (i / 2) for i in range(-6, 13)), float("inf"))
+SLIDER_KS = (0.0, *(2 ** (i / 2) for i in range(-6, 13)), float("inf"))
 K_NAMES = {0.0: "0, the mean", float("inf"): "∞, the most certain"}
 ORDERS = {"disagreement": "disagreement of the members", "changed": "pixels that change"}
 
@@ -136,7 +136,9 @@ class Explorer(VBox):
         self.image = _control(Dropdown, "image", options=self._images())
         rules = [(rule.label, name) for name, rule in RULES.items()]
         self.rule = _control(Dropdown, "rule", options=rules, value="entropy_weighted")
-        ks = [(K_NAMES.get(value, f"{value:.3g}"), value) for value in sorted({float(k), *KS})]
+        ks = [
+            (K_NAMES.get(value, f"{value:.3g}"), value) for value in sorted({float(k), *SLIDER_KS})
+        ]
         self.k = _control(SelectionSlider, "k", options=ks, value=float(k))
         self.members = _control(IntSlider, "members", min=1, max=n_members, value=n_members)
         last = preset.label_size - 1
@@ -315,9 +317,7 @@ def _line(name, q, entropy, weight, preset):
 
 def _name(i, preset):
     """The name of a class id, escaped for HTML."""
-    if i == preset.ignore_label or not 0 <= i < preset.n_classes:
-        return "not scored"
-    return escape(preset.classes[i])
+    return escape(class_name(i, preset))
 
 
 def _css(i, preset):
@@ -348,7 +348,7 @@ def step_times(preset, n_members=10, seed=0):
 
     for place in range(3):
         explorer.image.value = place
-        for k in KS:
+        for k in SLIDER_KS:
             move("k", k)
         for n in range(n_members - 1, 1, -1):
             move("members", n)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from diffseg_utils.data import Sample
-from diffseg_utils.explorer import KS, Explorer, Opinions, step_times
+from diffseg_utils.explorer import SLIDER_KS, Explorer, Opinions, step_times
 from diffseg_utils.figures.style import colour_labels
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.voting import RULES, disagreement, entropy, vote
@@ -123,7 +123,7 @@ def test_a_pixel_shows_its_members_and_their_entropies(explorer):
 
 def test_k_covers_all_from_the_mean_to_the_most_certain(explorer):
     values = [value for _, value in explorer.k.options]
-    assert values == sorted({1.0, *KS}) and values[0] == 0 and values[-1] == float("inf")
+    assert values == sorted({1.0, *SLIDER_KS}) and values[0] == 0 and values[-1] == float("inf")
     steps = np.diff(np.log2(values[1:-1]))
     assert np.allclose(steps, steps[0]), "a log scale"
 
@@ -145,7 +145,7 @@ def test_steps_are_timed_where_something_is_drawn(monkeypatch):
 
     monkeypatch.setattr(Explorer, "_pictures", counted)
     table = step_times(PRESET, n_members=4)
-    assert list(table.steps) == [3 * len(KS), 3 * 2, 3 * 5, 3 * len(RULES)]
+    assert list(table.steps) == [3 * len(SLIDER_KS), 3 * 2, 3 * 5, 3 * len(RULES)]
     assert list(table.index) == ["k", "members", "row", "rule"]
     assert (table["median"] > 0).all() and (table["largest"] >= table["median"]).all()
     assert 0.05 < table.attrs["disputed"] < 0.5

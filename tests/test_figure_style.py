@@ -88,6 +88,14 @@ def test_twelve_datasets_differ_in_colour_and_in_marker():
     assert len(set(looks)) == 40
 
 
+def test_a_dataset_looks_the_same_in_every_figure():
+    names = ["mini_ffhq", "mini_cat", "my_cells"]
+    styles, others = style.series_styles(names), style.series_styles(names[::-1])
+    assert styles == others
+    assert len(set(styles.values())) == 3
+    assert style.series_styles(["mini_cat"])["mini_cat"] == styles["mini_cat"]
+
+
 def test_classes_have_colours_of_their_own_and_unscored_ones_are_grey():
     for preset in DATASETS.values():
         assert len(np.unique(style.class_colours(preset.n_classes), axis=0)) == preset.n_classes

@@ -18,6 +18,7 @@ from diffseg_utils.figures import (
     costs,
     evidence,
     features,
+    layout,
     paper,
     pixels,
     pretraining,
@@ -25,7 +26,7 @@ from diffseg_utils.figures import (
     training,
     votes,
 )
-from diffseg_utils.presets import DATASETS
+from diffseg_utils.presets import DATASETS, PADDING
 
 CAT, RNG = DATASETS["mini_cat"], np.random.default_rng(0)
 MINI = ["mini_bedroom", "mini_ffhq", "mini_cat", "mini_horse"]
@@ -732,6 +733,80 @@ def test_a_curve_of_one_short_training_has_a_tick():
         tick.get_text()
         for tick in pretraining.fig_miou_by_images_seen(points).axes[0].get_xticklabels()
     ] == ["4"]
+
+
+def test_a_dataset_that_is_only_in_earlier_rows_has_a_colour_too():
+    rows = {
+        "dataset": ["my_cells", "my_rooms"],
+        "images": [4000, 8000],
+        "scored": ["an old recipe", "a recipe"],
+        "miou": [30.0, 40.0],
+        "spread": [1.0, 1.0],
+    }
+    axes = pretraining.fig_miou_by_images_seen(pd.DataFrame(rows)).axes[0]
+    earlier, current = axes.lines
+    assert earlier.get_linestyle() == ":" and earlier.get_color() != current.get_color()
+    assert current.get_color() == axes.texts[-1].get_color()
+
+
+def test_half_of_the_fall_of_a_loss_is_half_of_its_values():
+    log = pd.DataFrame(
+        {"images": [1000, 2000, 3000, 4000, 5000], "loss": [1.0, 0.7, 0.5, 0.01, 0.2]}
+    )
+    assert "half of the fall from 1.00 is done within the first 3,000" in (
+        pretraining.fig_denoiser_loss(log).alt
+    )
+
+
+def test_members_are_counted_from_one():
+    bottom = DRAWN["losses"]().axes[1]
+    assert [tick.get_text() for tick in bottom.get_yticklabels()] == ["1", "2", "3"]
+    (stops,) = [c for c in bottom.collections if len(c.get_offsets()) == 3]
+    np.testing.assert_array_equal(stops.get_offsets(), [[40, 1], [55, 2], [60, 3]])
+    figure = training.fig_stop_steps([100, 200], [40.0, 50.0])
+    assert {t.get_text() for t in figure.axes[0].texts} == {"1", "2"}
+
+
+def test_the_chosen_k_is_marked_on_the_curve():
+    ks = np.array([0.0, 1.0, 2.0])
+    curve, limit = [50.0, 50.2, 50.1], 50.6  # the most certain member is above every k
+    axes = votes.fig_k_curve(ks, {"validation": curve}, {"validation": limit}, chosen=1.0).axes[0]
+    (mark,) = [line for line in axes.lines if line.get_marker() == "D"]
+    assert mark.get_ydata() == pytest.approx([0.2])
+
+
+def test_padding_is_no_change_of_a_vote():
+    truth = np.array([[0, PADDING, CAT.ignore_label]])
+    before, after = np.array([[1, 0, 1]]), np.array([[0, 1, 0]])
+    picture, repaired, broken = layout.paint_changes(
+        np.zeros((3, 3, 3)), truth, before, after, CAT.ignore_label
+    )
+    colours = [to_hex(colour / 255) for colour in picture[0]]
+    assert colours[0] == style.REPAIRED and (repaired, broken) == (1, 0)
+    assert colours[1] == colours[2] and colours[1] not in (style.OTHER, style.REPAIRED)
+
+
+def test_an_ignored_class_has_its_name_everywhere():
+    rooms = DATASETS["mini_bedroom"]
+    ignored = rooms.ignore_label
+    assert style.class_name(ignored, rooms) == f"{rooms.classes[ignored]} (ignored)"
+    assert style.class_name(PADDING, rooms) == "ignored"
+    figure = pixels.fig_pixel_weights(
+        np.full((2, rooms.n_classes), 1 / rooms.n_classes),
+        np.array([0.5, 0.5]),
+        {"mean": np.full(rooms.n_classes, 1 / rooms.n_classes)},
+        rooms,
+        ignored,
+    )
+    assert f"truth {rooms.classes[ignored]} (ignored)," in figure.alt
+
+
+def test_a_mean_of_fewer_datasets_says_so():
+    frame = effects()
+    fewer = (frame.change == "twenty members") & (frame.dataset != "mini_cat")
+    texts = [t.get_text() for t in evidence.fig_effects(frame[~fewer]).axes[0].texts]
+    assert texts.count("(of 1)") == 1
+    assert not [t for t in evidence.fig_effects(frame).axes[0].texts if "(of" in t.get_text()]
 
 
 # ---- every figure --------------------------------------------------------------------------------

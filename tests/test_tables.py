@@ -26,6 +26,7 @@ from diffseg_utils.evaluation.tables import (
     table_1,
     training_table,
     verdict_table,
+    with_cost_ranges,
 )
 from diffseg_utils.presets import DATASETS
 
@@ -328,3 +329,15 @@ def test_effects_have_the_range_of_their_gains_and_of_their_costs(tmp_path):
     assert table.index.tolist() == ["mean", "stacking"], "the largest gain first"
     assert table.loc["stacking"].tolist() == ["-0.10 to +0.50 (2 gain)", "1.08 to 10.00, 20 labels"]
     assert table.loc["mean"].tolist() == ["+1.00 to +1.00 (2 gain)", "1.00"]
+
+
+def test_a_cost_is_given_as_its_range_over_the_datasets():
+    effects = pd.DataFrame(
+        {
+            "change": ["stacking", "stacking", "mirror", "mirror", "own"],
+            "cost": ["1.08, 20 labels", "1.04, 20 labels", "0.77", "10.00", "not timed"],
+        }
+    )
+    ranges = with_cost_ranges(effects)
+    stacking, mirror = "1.04 to 1.08, 20 labels", "0.77 to 10.00"
+    assert list(ranges.cost) == [stacking, stacking, mirror, mirror, "not timed"]

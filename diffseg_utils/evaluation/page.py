@@ -91,17 +91,9 @@ def effects_table(folder):
     order = effects.groupby("change").difference.mean().sort_values(ascending=False).index
     rows = pd.DataFrame(index=order.rename("change"))
     rows["difference"] = [_range(effects[effects.change == change]) for change in order]
-    costs = [effects[effects.change == change].cost for change in order]
-    rows["cost (baseline = 1)"] = [_costs(of_change) for of_change in costs]
+    costs = tables.with_cost_ranges(effects).groupby("change").cost.first()
+    rows["cost (baseline = 1)"] = costs[order]
     return rows
-
-
-def _costs(texts):
-    """'1.04 to 1.08, 20 labels' of '1.04, 20 labels' and '1.08, 20 labels'."""
-    parts = [str(text).partition(", ") for text in texts]
-    numbers = sorted({number for number, _, _ in parts}, key=lambda n: (len(n), n))
-    labels = dict.fromkeys(label for _, _, label in parts if label)
-    return ", ".join([" to ".join(dict.fromkeys([numbers[0], numbers[-1]])), *labels])
 
 
 def _range(rows):

@@ -438,6 +438,21 @@ def costs_table(folder):
     return costs_in_words(pd.read_csv(path))
 
 
+def with_cost_ranges(effects):
+    """The frame with the range of each change's cost over the datasets: '1.04 to 1.08, 20 labels'.
+
+    effects: frame with change and cost, a text such as '1.04, 20 labels'.
+    """
+    return effects.assign(cost=effects.groupby("change").cost.transform(_cost_range))
+
+
+def _cost_range(texts):
+    parts = [str(text).partition(", ") for text in texts]
+    numbers = sorted({number for number, _, _ in parts}, key=lambda number: (len(number), number))
+    labels = dict.fromkeys(label for _, _, label in parts if label)
+    return ", ".join([" to ".join(dict.fromkeys([numbers[0], numbers[-1]])), *labels])
+
+
 def costs_in_words(costs):
     """Frame of text of a frame (cost, unit, published, ours, ratio, goal).
 

@@ -88,12 +88,14 @@ def _draw_steps(ax, panel, y, styles):
 def fig_effects(effects):
     """What helps more? One row per change, the largest mean difference on top, with its cost.
 
-    effects: frame (change, dataset, difference, low, high, cost); points are datasets.
+    effects: frame (change, dataset, difference, low, high, cost); points are datasets. cost: text,
+    the same in all rows of a change, such as `with_cost_ranges` makes of several datasets.
     """
     if effects.empty:
         return empty_figure("No change was measured.")
-    means = effects.groupby("change").difference.mean().sort_values(na_position="first")
-    costs = effects.groupby("change").cost.first()
+    changes = effects.groupby("change")
+    means = changes.difference.mean().sort_values(na_position="first")
+    costs, measured = changes.cost.first(), changes.dataset.nunique()
     styles = series_styles(effects.dataset.unique())
     y = np.arange(len(means))
     title = "What each change gains, and what it costs"
@@ -109,11 +111,16 @@ def fig_effects(effects):
         draw_intervals(ax, rows, heights, colour, marker, lw=1.5, s=28, label=dataset)
     for place, (change, mean) in enumerate(means.items()):
         note_at_right(ax, f"{mean:+z.2f}", place, (10, 0), fontsize=11, weight="bold")
-        note_at_right(ax, costs[change], place, (62, 0), fontsize=10, color=GREY)
+        if measured[change] < measured.max():
+            few = f"(of {measured[change]})"
+            note_at_right(ax, few, place, (52, 0), fontsize=9, color=GREY)
+        note_at_right(ax, costs[change], place, (92, 0), fontsize=10, color=GREY)
     note_at_right(ax, "mean", len(means) - 0.25, (10, 0), fontsize=10)
-    note_at_right(ax, "cost", len(means) - 0.25, (62, 0), fontsize=10)
+    note_at_right(ax, "cost", len(means) - 0.25, (92, 0), fontsize=10)
     ax.set_yticks(y, means.index, fontsize=11)
     label = "mIoU points gained, 95 % interval (grey bar: mean of the datasets)"
+    if measured.min() < measured.max():
+        label += "\n(of 1), (of 2): on fewer datasets than the others"
     ax.set(ylim=(-0.5, len(means) - 0.5), xlabel=label)
     ax.tick_params(axis="y", length=0)
     ax.margins(x=0.03)
@@ -121,7 +128,7 @@ def fig_effects(effects):
     figure.legend(loc="outside lower center", ncols=columns, fontsize=10, frameon=False)
     words = ", ".join(f"{change} {mean:+z.2f}" for change, mean in means[::-1].items())
     return figure.describe(
-        f"Points with intervals: mIoU points gained, mean over {len(styles)} datasets: {words}.",
+        f"Points with intervals: mIoU points gained, mean over the datasets: {words}.",
         ", ".join(styles),
     )
 
@@ -294,6 +301,8 @@ def fig_difference_intervals(
         seeds, images = facts.loc[name]
         labels.append(f"{name}\n{seeds} seed{'s' if seeds > 1 else ''}, {images} images")
     axes[0].set_yticks(range(len(names)), labels, fontsize=9)
+    for ax in axes[1:]:
+        ax.tick_params(axis="y", length=0)  # a verdict to its left would read as its label
     words = []
     for comparison in comparisons:
         counts = table[table.comparison == comparison].verdict.value_counts()

@@ -4,7 +4,17 @@ import numpy as np
 import seaborn as sns
 
 from .layout import class_legend, draw_map_scores, gallery, largest
-from .style import ACCENT, GREY, INK, PALE, colour_labels, empty_figure, headline, new_figure
+from .style import (
+    ACCENT,
+    GREY,
+    INK,
+    PALE,
+    class_name,
+    colour_labels,
+    empty_figure,
+    headline,
+    new_figure,
+)
 
 
 def fig_labelled_images(images, labels, preset):
@@ -135,12 +145,12 @@ def fig_neighbours(images, start, centre, hits, parts, preset):
     questions = []
     for row, asked, found in zip(axes, centre, np.asarray(hits)):
         part = parts[start].flat[asked]
-        questions.append(_class_name(part, preset))
+        questions.append(class_name(part, preset))
         for ax, i in zip(row, order):
             place = asked if i == start else found[i]
             there = parts[i].flat[place]
             _mark_place(ax, place, parts.shape[1], len(images[i]), INK if i == start else ACCENT)
-            name = _class_name(there, preset)
+            name = class_name(there, preset)
             if i == start:
                 ax.set_title(f"asked: {name}", fontsize=9, color=INK, weight="bold")
             elif there == part:
@@ -152,11 +162,6 @@ def fig_neighbours(images, start, centre, hits, parts, preset):
         "space on other images.",
         preset.title,
     )
-
-
-def _class_name(i, preset):
-    scored = 0 <= i < preset.n_classes and i != preset.ignore_label
-    return preset.classes[i] if scored else "ignored"
 
 
 def _mark_place(ax, place, side, size, colour):

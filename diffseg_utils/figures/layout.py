@@ -8,12 +8,14 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 from scipy.optimize import isotonic_regression
 
+from ..presets import PADDING
 from .style import (
     BROKEN,
     IGNORED,
     OTHER,
     REPAIRED,
     class_colours,
+    class_name,
     new_figure,
     rule_styles,
     series_styles,
@@ -105,18 +107,20 @@ def draw_intervals(axes, rows, y, colour, marker="o", lw=2, **how):
     axes.scatter(rows["difference"], y, marker=marker, **how)
 
 
-def draw_curves(axes, frame, x, y, by="rule", after=None, ends=()):
+def draw_curves(axes, frame, x, y, by="rule", after=None, ends=(), styles=None):
     """One line per group in its colour with its name at the end; set the limits of the axes before.
 
     frame: columns x, y and `by`, and low and high for a band; only finite points are drawn.
-    by: "rule" for the colours of rules, any other column for those of series.
+    by: "rule" for the colours of rules, any other column for those of series, or those in `styles`,
+    as series_styles gives them.
     after: {group: text} to put behind its name, such as a score; ends: more labels for end_labels.
     """
     groups = frame[by].unique()
     if by == "rule":
         styles = {name: (*style, "o") for name, style in rule_styles(groups).items()}
     else:
-        styles = {name: (name, *style) for name, style in series_styles(groups).items()}
+        styles = styles or series_styles(groups)
+        styles = {name: (name, *style) for name, style in styles.items()}
     after = after or {}
     ends = list(ends)
     for name, rows in frame.sort_values(x, kind="stable").groupby(by, sort=False):
@@ -222,16 +226,15 @@ def class_legend(figure, preset, ids, more=None, **where):
 
     The class that is not scored, and labels that are no class, come last and are called ignored.
     """
-    colours = {}
-    ignored = {}
-    for i in np.unique(ids):
-        if not 0 <= i < preset.n_classes:
-            ignored.setdefault("ignored", np.divide(IGNORED, 255))
-        elif i == preset.ignore_label:
-            ignored = {f"{preset.classes[i]} (ignored)": np.divide(IGNORED, 255)}
-        else:
-            colours[preset.classes[i]] = class_colours(preset.n_classes)[i] / 255
-    colour_legend(figure, colours | ignored, more, **where)
+    ids = np.unique(ids)
+    scored = [i for i in ids if 0 <= i < preset.n_classes and i != preset.ignore_label]
+    colours = {class_name(i, preset): class_colours(preset.n_classes)[i] / 255 for i in scored}
+    grey = np.divide(IGNORED, 255)
+    if preset.ignore_label in ids and preset.ignore_label < preset.n_classes:
+        colours[class_name(preset.ignore_label, preset)] = grey
+    elif len(scored) < len(ids):
+        colours["ignored"] = grey
+    colour_legend(figure, colours, more, **where)
 
 
 def stretch_contrast(values, percent=1):
@@ -259,7 +262,8 @@ def paint_changes(image, truth, before, after, ignore_label):
 
     image: [S, S, 3]; truth, before, after: labels [H, W].
     """
-    scored = np.asarray(truth) != ignore_label
+    truth = np.asarray(truth)
+    scored = (truth != ignore_label) & (truth != PADDING)
     grey = Image.fromarray(np.asarray(image, np.uint8)).convert("L").resize(scored.shape[::-1])
     pale = 160 + 0.35 * np.asarray(grey)
     picture = np.stack([pale, pale, pale], 2).astype(np.uint8)

@@ -10,6 +10,7 @@ from .style import (
     PALE,
     RULE_COLOURS,
     class_colours,
+    class_name,
     headline,
     new_figure,
     rule_styles,
@@ -103,8 +104,7 @@ def fig_pixel_weights(probs, weights, votes, preset, truth):
     rows = np.array([*probs[order], *votes.values()])  # (N + R, C)
     names = [f"member {i + 1}" for i in order] + [label for label, _ in styles.values()]
     y = np.concatenate([np.arange(n), n + 0.7 + np.arange(len(votes))])
-    known = 0 <= truth < preset.n_classes and truth != preset.ignore_label
-    truth_name = preset.classes[truth] if known else "not labelled"
+    truth_name = class_name(truth, preset)
 
     title = headline(preset.title, f"one pixel, {n} members, and what {len(votes)} rules say")
     figure, [[left, right]] = new_figure(8, 4.2, title, ncols=2, sharey=True, width_ratios=(2.6, 1))

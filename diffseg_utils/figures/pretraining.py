@@ -51,8 +51,7 @@ def fig_denoiser_loss(log, denoiser=""):
         return empty_figure("No loss was recorded.")
     figure, [[ax]] = new_figure(7.5, 3.2, denoiser)
     thousands, loss = log.images.to_numpy() / 1000, log.loss.to_numpy()
-    path = np.log(loss)
-    fallen = path <= (path[0] + path.min()) / 2  # half of the fall (of the log) is done
+    fallen = loss <= (loss[0] + loss[-1]) / 2
     half = int(log.images.iloc[np.argmax(fallen)])
     title = f"half of the fall from {loss[0]:.2f} is done within the first {half:,} images"
     ax.plot(thousands, loss, color=INK)
@@ -169,11 +168,11 @@ def fig_miou_by_images_seen(points, references=(), title=""):
         labels.append((last, miou, name, GREY))
     current = curve[curve.scored == curve.scored.iloc[-1]]
     earlier = curve[curve.scored != curve.scored.iloc[-1]]
-    styles = series_styles(current.dataset.unique())
+    styles = series_styles(curve.dataset.unique())
     for (dataset, _), rows in earlier.groupby(["dataset", "scored"], sort=False):
         colour, marker = styles[dataset]
         ax.plot(rows.thousand, rows.miou, color=colour, ls=":", marker=marker, mfc="white", ms=5)
-    draw_curves(ax, current, "thousand", "miou", by="dataset", ends=labels)
+    draw_curves(ax, current, "thousand", "miou", by="dataset", ends=labels, styles=styles)
     if len(earlier):
         words = {":": ", ".join(earlier.scored.unique()), "-": current.scored.iloc[0]}
         lines = [Line2D([], [], color=INK, ls=ls, label=label) for ls, label in words.items()]

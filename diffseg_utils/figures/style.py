@@ -3,6 +3,7 @@
 from base64 import b64encode
 from html import escape
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from zlib import crc32
 
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..files import atomic
+from ..presets import DATASETS, MINI
 
 # ---- colours -------------------------------------------------------------------------------------
 
@@ -139,13 +141,27 @@ def _reserve_colour(name, taken):
 def series_styles(names):
     """{name: (colour, marker)} of things that are no rules, such as datasets.
 
-    Twelve have colours of their own; later ones repeat the colours with other markers.
+    A dataset of presets.DATASETS looks the same in every figure; other names take what is left, in
+    their order. Twelve have colours of their own; later ones repeat the colours with other markers.
     """
+    names = list(names)
+    known = [*MINI, *(name for name in DATASETS if name not in MINI)]
+    taken = {known.index(name) for name in names if name in known}
+    left = (place for place in count() if place not in taken)
     n = len(SERIES_COLOURS)
-    return {
-        name: (SERIES_COLOURS[i % n], SERIES_MARKERS[(i + i // n) % n])
-        for i, name in enumerate(names)
-    }
+    styles = {}
+    for name in names:
+        place = known.index(name) if name in known else next(left)
+        styles[name] = SERIES_COLOURS[place % n], SERIES_MARKERS[(place + place // n) % n]
+    return styles
+
+
+def class_name(i, preset):
+    """The name of a class id; 'clutter (ignored)' of one that is not scored, or 'ignored'."""
+    if not 0 <= i < preset.n_classes:
+        return "ignored"
+    name = preset.classes[i]
+    return f"{name} (ignored)" if i == preset.ignore_label else name
 
 
 def class_colours(n_classes):

@@ -93,14 +93,15 @@ def fig_losses(history, stopped, n_steps, dataset=""):
     log_y(top, history.loss)
     top.set(ylabel="loss of a batch,\nrunning median", title=title)
 
-    bottom.hlines(last.index, 0, last, color=PALE, lw=3)
+    members = last.index + 1  # numbered from 1 in all figures
+    bottom.hlines(members, 0, last, color=PALE, lw=3)
     fill = np.where(stopped[last.index], INK, "white")
-    bottom.scatter(last, last.index, s=25, color=fill, edgecolors=INK, zorder=3)
+    bottom.scatter(last, members, s=25, color=fill, edgecolors=INK, zorder=3)
     bottom.set(
         xlabel="steps; filled dot = stopped by the rule, open dot = ran to the end",
         ylabel="member",
-        yticks=last.index,
-        ylim=(last.index.max() + 0.6, -0.6),
+        yticks=members,
+        ylim=(members.max() + 0.6, 0.4),
         xlim=(0, max(last.max(), 1) * 1.03),
     )
     bottom.tick_params(axis="y", labelsize=7)
@@ -127,6 +128,6 @@ def fig_stop_steps(steps, scores, dataset=""):
     ax.margins(x=0.08, y=0.12)
     title = f"From the worst member to the best: {np.ptp(known):.1f} points"
     ax.set_title(title)
-    points = zip(steps, scores)
-    end_labels(ax, [(x, y, str(member), GREY) for member, (x, y) in enumerate(points)], fontsize=7)
+    points = enumerate(zip(steps, scores), 1)
+    end_labels(ax, [(x, y, str(member), GREY) for member, (x, y) in points], fontsize=7)
     return figure.describe(f"Points: steps against mIoU of {len(steps)} members. {title}.", dataset)

@@ -127,7 +127,7 @@ def fig_member_disagreement(image, n_choices, divergence, dataset=""):
     counted |= {"bar": "different classes chosen", "ticks": range(1, most + 1)}
     titles = [
         "the image",
-        f"not unanimous on {np.mean(n_choices > 1):.1%} of pixels",
+        f"not unanimous on\n{100 * np.mean(n_choices > 1):.1f} % of pixels",
         "divergence of the distributions",
     ]
     images = [image, (n_choices, counted), (divergence, NATS)]
@@ -135,8 +135,8 @@ def fig_member_disagreement(image, n_choices, divergence, dataset=""):
         images, titles, size=3.1, title=headline(dataset, "where the members disagree")
     )
     return figure.describe(
-        f"An image, how many different classes its members choose ({titles[1]}), and the "
-        "divergence of their distributions.",
+        "An image, how many different classes its members choose "
+        f"({titles[1].replace(chr(10), ' ')}), and the divergence of their distributions.",
         dataset,
     )
 
@@ -149,7 +149,7 @@ def fig_uncertainty(image, entropy, divergence, wrong, dataset=""):
     titles = [
         "the image",
         "doubt: mean entropy",
-        f"wrong: {wrong.mean():.1%} of pixels",
+        f"wrong: {100 * wrong.mean():.1f} % of pixels",
         "dispute: divergence",
     ]
     images = [image, (entropy, NATS), (wrong, WRONG), (divergence, NATS)]
@@ -162,7 +162,7 @@ def fig_uncertainty(image, entropy, divergence, wrong, dataset=""):
     )
     return figure.describe(
         "An image, maps of the members' mean entropy and of their divergence, and the "
-        f"{wrong.mean():.1%} of pixels that are wrong.",
+        f"{100 * wrong.mean():.1f} % of pixels that are wrong.",
         dataset,
     )
 
@@ -290,11 +290,12 @@ def fig_k_curve(ks, curves, limits, chosen=None, dataset=""):
         name = f"{split}, {use}\n(k = 0: {curve[:, 0].mean():.2f} %)"
         labels.append((x[-1], mean[-1], name, colour))
         if split == "validation" and chosen is not None and chosen in ks:
-            x = places[list(ks).index(chosen)]
+            place = list(ks).index(chosen)
+            x, height = places[place], mean[place]
             colour = RULE_COLOURS["entropy_weighted"]
-            ax.plot(x, mean.max(), "D", color=colour, ms=8, zorder=4)
+            ax.plot(x, height, "D", color=colour, ms=8, zorder=4)
             text = f"chosen: k = {chosen:.3g}"
-            note(ax, text, x, mean.max(), (-4, 12), fontsize=9, color=colour)
+            note(ax, text, x, height, (-4, 12), fontsize=9, color=colour)
     ax.plot(places[0], 0, "o", color=RULE_COLOURS["mean"], ms=6)
     whole = [i for i in range(len(ks)) if ks[i] > 0 and places[i] == int(places[i])]
     ticks = [places[0], *places[whole], end]
