@@ -19,6 +19,15 @@ from .runs.stages import EVIDENCE, FEATURES, FIGURES, STAGES, TRAINING, VOTING, 
 
 DATA = "folder that holds datasets/ and checkpoints/"
 CORE = (FEATURES, TRAINING, VOTING)
+# What -p does not set: {notebook parameter: what says it instead}.
+SAID_BY_OPTIONS = {name: f"--{name}" for name in ("data", "results", "device")}
+SAID_FOR_RUNS = SAID_BY_OPTIONS | {
+    "dataset": "the name of a dataset",
+    "seed": "--seeds",
+    "seeds": "--seeds",
+    "recipe": "--recipe",
+    "backbone": "--backbone",
+}
 
 
 def made_by(*commands):
@@ -50,6 +59,7 @@ def main():
 
 @main.command("list")
 @click.option("--data", default="data", show_default=True, help=DATA)
+@one_sentence
 def list_(data):
     """List the datasets, and say which data are here.
 
@@ -276,11 +286,13 @@ def _runs(notebooks, usual, datasets, seeds, recipe, fetch_first, parameters, ag
 
     # click hands "--seeds 0 1 2" on as seed 0 and datasets 1, 2
     words = [word for word in datasets if word.isdigit()] if seeds else []
-    seeds = [*chain.from_iterable(seeds), *map(int, words)] or list(usual)
+    seeds = [*chain.from_iterable(seeds), *map(int, words)] or usual
+    seeds = list(dict.fromkeys(seeds))  # each once
     datasets = [word for word in datasets if word not in words] or MINI
     where = {name: given.pop(name) for name in ("backbone", "data", "results", "device")}
     runs = [Run(name, seed, recipe, **where) for name in datasets for seed in seeds]
-    extra = {"seeds": " ".join(map(str, seeds))} | _parameters(parameters, [*notebooks, *CORE])
+    asked = _parameters(parameters, [*notebooks, *CORE], SAID_FOR_RUNS)
+    extra = {"seeds": " ".join(map(str, seeds))} | asked
     here = not one_cluster(given["slurm"], given["scheduler"])
     if EVIDENCE in notebooks:
         _need_test_images(runs)
@@ -326,7 +338,7 @@ def _say_patches(runs):
 def _notebook(name, again, data, results, device, parameters, **given):
     """Make one notebook that belongs to no single run."""
     runs = [Run(MINI[0], data=data, results=results, device=device)]
-    _make(runs, (name,), _parameters(parameters, [name]), again, **given)
+    _make(runs, (name,), _parameters(parameters, [name], SAID_BY_OPTIONS), again, **given)
 
 
 def _make(runs, notebooks, extra, again, dry_run, **how):
@@ -441,12 +453,16 @@ def check(folder, times, **where):
     Sizes, classes, what is wrong, and how long it will take.
     """
     from .own.check import duration, report, write_picture
+    from .runs.preflight import unlearnable
 
     run = Run(str(file_of(folder)), **where)
     table, problems = report(run.preset)
     click.echo(table)
     if problems:
         raise ValueError("\n".join(problems))
+    note = unlearnable(run)
+    if note:
+        click.echo(note)
     click.echo(f"{write_picture(run)}: an image as the denoiser sees it")
     if times:
         click.echo(duration(run))
@@ -477,7 +493,7 @@ def sweep(folder, steps, members, write, **where):
         raise ValueError("--write is for the backbone that dataset.yml names: leave --backbone out")
     check_masks(run.preset)
     try:
-        asked = [int(word) for word in steps.split()] or STEPS
+        asked = list(dict.fromkeys(map(int, steps.split()))) or STEPS
     except ValueError:
         raise ValueError(
             f"--steps {steps!r}: whole numbers with spaces between them, such as '50 150 250'"
@@ -525,7 +541,8 @@ def label(folder, run_folder, file, everything, backbone, data, results, device,
         own = Run(str(file_of(folder)), results=results)
         labeller = labeller_of(own.path("manifest").parent, backbone)
     root = Run(MINI[0], data=data, device=device)
-    place, shards = _place_of_shards(root, labeller.backbone, **where)
+    target = Path(folder).absolute() / "predictions"
+    place, shards = _place_of_shards(root, target, labeller.backbone, **where)
     n_images, n_made, seconds = label_folder(
         folder,
         labeller,
@@ -533,7 +550,7 @@ def label(folder, run_folder, file, everything, backbone, data, results, device,
         place=place,
         shards=shards,
         data=root.data_root,
-        device=root.torch_device,
+        device=device,
         report=progress("images"),
     )
     click.echo(f"{n_images} images, {n_made} labelled now, in {folder}/predictions")
@@ -545,24 +562,24 @@ def label(folder, run_folder, file, everything, backbone, data, results, device,
     click.echo(f"Look at {folder}/predictions/index.html first: the least certain images")
 
 
-def _place_of_shards(root, backbone, jobs, slurm, scheduler):
-    """(who executes the shards of label, how many): on this machine one per core that has memory
-    enough, or one for the GPU.
+def _place_of_shards(root, target, backbone, jobs, slurm, scheduler):
+    """(who executes the shards of label, how many at most): on this machine one per core that has
+    memory enough, or one for the GPU. target: the folder that they write.
     """
     import psutil
 
-    from .own.label import memory_of
+    from .own.label import memory_of_labeller
     from .runs.places import Dask, Here, Slurm
     from .runs.preflight import GB, cores
 
     one_cluster(slurm, scheduler)
     if slurm:
-        return Slurm(slurm, root.results_root, root.runs_root), jobs or 1
+        return Slurm(slurm, target, root.runs_root), jobs or 1
     if scheduler:
         return Dask(scheduler), jobs or 1
     if root.torch_device == "cuda":
         return Here(), jobs or 1
-    room = int(psutil.virtual_memory().available / GB / memory_of(backbone))
+    room = int(psutil.virtual_memory().available / GB / memory_of_labeller(backbone))
     return Here(), jobs or max(1, min(cores(), room))
 
 
@@ -713,14 +730,20 @@ def status(results, recipe, table, measure, format_):
     click.echo(formatted(frame, format_))
 
 
-def _parameters(pairs, stages):
-    """{name: value} of -p options; ValueError for a name that no notebook of `stages` has."""
-    known = [name for stage in stages for name in parameters_of(notebook_path(stage))]
+def _parameters(pairs, stages, said_otherwise):
+    """{name: value} of -p options.
+
+    ValueError for a name that no notebook of `stages` has, or that something else says.
+    """
+    found = {name for stage in stages for name in parameters_of(notebook_path(stage))}
+    known = found - said_otherwise.keys()
     values = {}
     for name, text in pairs:
+        if name in said_otherwise:
+            raise ValueError(f"-p {name} {text}: say it with {said_otherwise[name]}")
         if name not in known:
             raise ValueError(
-                f"unknown notebook parameter {name!r}; choose from {', '.join(sorted(set(known)))}"
+                f"unknown notebook parameter {name!r}; choose from {', '.join(sorted(known))}"
             )
         try:
             values[name] = ast.literal_eval(text)

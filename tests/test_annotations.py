@@ -179,6 +179,40 @@ def test_mistakes_in_a_labelme_file(tmp_path, content, words):
 # ---- other tools ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "words"),
+    [
+        ("images", "height", "an image has no 'height'"),
+        ("images", "file_name", "an image has no 'file_name'"),
+        ("categories", "name", "a category has no 'name'"),
+        ("annotations", "image_id", "annotation 1 has no 'image_id'"),
+    ],
+)
+def test_a_missing_key_of_coco_is_named(tmp_path, part, key, words):
+    content = coco()
+    del content[part][0][key]
+    with pytest.raises(ValueError, match=f"c.json: {words}"):
+        new_from(tmp_path / "new", write(tmp_path / "c.json", content))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("key", ["label", "points"])
+def test_a_missing_key_of_labelme_is_named(tmp_path, key):
+    content = labelme()
+    del content["shapes"][0][key]
+    write(tmp_path / "a.json", content)
+    with pytest.raises(ValueError, match=f"a.json: a shape has no '{key}'"):
+        new_from(tmp_path / "new", tmp_path)
+
+
+def test_blanks_around_a_label_do_not_count(tmp_path):
+    rectangle = [[2, 1], [7, 4]]
+    shapes = [shape("cell ", "rectangle", rectangle), shape("cell", "rectangle", rectangle)]
+    write(tmp_path / "a.json", labelme(shapes=shapes))
+    new_from(tmp_path / "new", tmp_path)
+    assert "cell" in (tmp_path / "new" / "dataset.yml").read_text()
+
+
 def test_coco_of_roboflow_has_a_category_that_no_shape_has(tmp_path):
     categories = [
         {"id": 0, "name": "cells", "supercategory": "none"},

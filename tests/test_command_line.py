@@ -9,7 +9,7 @@ from test_tables import some_scores
 from diffseg_utils.presets import DATASETS
 from diffseg_utils.runs import Run, preflight
 from diffseg_utils.runs.places import task_of
-from diffseg_utils.runs.stages import VOTING, plan
+from diffseg_utils.runs.stages import VOTING, Job, plan
 
 
 def test_several_seeds(tmp_path):
@@ -26,7 +26,9 @@ def test_several_seeds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "seeds", [["0", "1", "2"], ["0,1,2"], ["0,1", "--seeds", "2"]], ids=" ".join
+    "seeds",
+    [["0", "1", "2"], ["0,1,2"], ["0,1", "--seeds", "2"], ["0,1,2,2,0"]],
+    ids=" ".join,
 )
 def test_seeds_may_be_said_in_several_ways(seeds, tmp_path):
     given = ["run", "mini_smoke", "--seeds", *seeds, "--results", tmp_path, "--dry-run"]
@@ -89,6 +91,13 @@ def test_status_in_formats(tmp_path, results_of):
             ["run", "mini_smoke", "-p", "members", "3"],
             ["unknown notebook parameter 'members'", "choose from"],
         ),
+        (["run", "mini_smoke", "-p", "seed", "3"], ["-p seed 3: say it with --seeds"]),
+        (["run", "mini_smoke", "-p", "seeds", "3"], ["-p seeds 3: say it with --seeds"]),
+        (
+            ["run", "mini_smoke", "-p", "dataset", "mini_cat"],
+            ["-p dataset mini_cat: say it with the name of a dataset"],
+        ),
+        (["notebook", "06", "-p", "results", "r"], ["-p results r: say it with --results"]),
         (
             ["run", "mini_smoke", "--recipe", "secret"],
             ["unknown recipe 'secret'", "published, tuned"],
@@ -106,6 +115,10 @@ def test_status_in_formats(tmp_path, results_of):
         (
             ["run", "horse_21", "--data", "/nonexistent"],
             ["/nonexistent/checkpoints/lsun_horse.pt", "diffseg fetch horse_21"],
+        ),
+        (
+            ["run", "mini_smoke", "--data", "/nonexistent", "--backbone", "imagenet"],
+            ["/nonexistent/checkpoints/", "`diffseg fetch imagenet` downloads it"],
         ),
         (["status", "--format", "word"], ["unknown format 'word'", "table, markdown, csv, latex"]),
         (["status", "--measure", "dice"], ["unknown measure 'dice'", "miou, accuracy"]),
@@ -140,3 +153,14 @@ def test_a_single_run_has_all_cores_unless_the_environment_says_otherwise(
     room, _ = preflight.room_for(jobs)
     task = task_of(next(iter(jobs)), {"modules": {}}, tmp_path, room.threads, None, 1.0)
     assert task["environment"]["OMP_NUM_THREADS"] == expected
+
+
+def test_a_project_notebook_may_have_a_backbone_of_its_own(tmp_path):
+    done = diffseg("notebook", "06", "-p", "backbone", "mini", "--results", tmp_path, "--dry-run")
+    assert not done.exit_code and "06_costs" in done.stdout
+
+
+def test_what_a_job_is_about_is_never_overridden(tmp_path):
+    run = Run("mini_smoke", seed=0, results=str(tmp_path))
+    given = Job.of(VOTING, run, {"seed": 3, "dataset": "mini_cat", "k": 2}).parameters()
+    assert (given["seed"], given["dataset"], given["k"]) == (0, "mini_smoke", 2)

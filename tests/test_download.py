@@ -6,6 +6,7 @@ A bad file never takes the good one's name, be it a checkpoint or an archive.
 """
 
 import base64
+import errno
 import hashlib
 import io
 import re
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import diffseg
+from own_folders import make_folder
 
 from diffseg_utils import presets
 from diffseg_utils.backbone import load_backbone
@@ -223,6 +225,19 @@ def test_unpack_takes_one_folder_whole_or_not_at_all(tmp_path):
     assert not list((tmp_path / "other").glob("*")), "nothing, not even hidden"
 
 
+def test_a_full_disk_is_not_called_a_bad_archive(tmp_path, monkeypatch):
+    good = tmp_path / "good.tar"
+    good.write_bytes(FILES["datasets.tar.gz"])
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
+    with pytest.raises(OSError, match=r"^\[Errno \d+\] No space left on device"):
+        unpack(good, "datasets/cat_15", tmp_path / "cat_15")
+    assert not list(tmp_path.glob("*cat_15*"))
+
+
 # ---- diffseg fetch ------------------------------------------------------------------------------
 
 
@@ -331,6 +346,12 @@ def test_disk_is_said_and_checked_before_any_download(tmp_path, monkeypatch):
     for run in runs:
         (tmp_path / "checkpoints" / f"{run.preset.backbone}.pt").touch()
     assert "disk: 0 GB of downloads" in estimate.disk(runs), "what is there takes no more"
+
+
+def test_images_of_folds_are_counted_once(tmp_path):
+    folder = make_folder(tmp_path, 3, 3)
+    assert estimate.n_images(Run(str(folder)).preset) == 3
+    assert estimate.n_images(presets.DATASETS["cat_15"]) == 30 + 30 + 20
 
 
 def test_the_first_stop_of_the_published_recipe_by_hand(smoke):

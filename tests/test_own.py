@@ -19,7 +19,7 @@ from diffseg_utils.own.folder import DEFAULTS, preset_from, preset_of, starts, u
 from diffseg_utils.own.folds import FoldEnsembles
 from diffseg_utils.own.new import new
 from diffseg_utils.presets import PADDING
-from diffseg_utils.runs import Run
+from diffseg_utils.runs import Run, preflight
 from diffseg_utils.runs.records import Checksums, fingerprint
 from diffseg_utils.runs.stages import FEATURES, TRAINING, Job
 
@@ -260,8 +260,8 @@ def test_masks_of_other_kinds(tmp_path):
     values = np.where(ids == 1, 255, 0).astype(np.uint8)
     said = "values: {0: sky, 255: tree}"
     assert (read(tmp_path / "v", "m.png", values, said) == (ids == 1)).all()
-    scribble = np.array([[0, 0, 1], [2, 3, 0]], np.uint8)
-    expected = [[PADDING, PADDING, 0], [1, 2, PADDING]]
+    scribble = np.array([[0, 0, 1], [2, 3, 255]], np.uint8)
+    expected = [[PADDING, PADDING, 0], [1, 2, 255]]
     assert (read(tmp_path / "s", "m.png", scribble, "unlabelled: ignore") == expected).all()
 
 
@@ -284,6 +284,31 @@ def test_a_colour_that_is_not_in_the_yaml(folder):
     assert "#000000, #ff0000" in sentence
     write_yaml(folder)
     assert "masks/i0.png: a mask in colours, such as #ff0000" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["2024", "2024-05-01", "yes", "007"])
+def test_a_folder_whose_name_yaml_would_take_for_something_else(tmp_path, name):
+    new(tmp_path / name, ["background", "disc"])
+    make_folder_images(tmp_path / name)
+    assert preset_of(str(tmp_path / name)).name == name
+
+
+def test_a_class_that_is_too_small_to_be_learned_is_said(tmp_path):
+    make_folder(tmp_path, size=(512, 512))
+    write_yaml(tmp_path, classes="[background, disc, dot]")
+    for path in (tmp_path / "masks").iterdir():
+        mask = np.array(Image.open(path))
+        mask[:8, :8] = 2  # one pixel of a label of 64 x 64
+        Image.fromarray(mask).save(path)
+    words = "no training pixel of dot (in labels of 64 x 64"
+    assert words in preflight.unlearnable(Run(str(tmp_path)))
+    done = diffseg("check", tmp_path, "--no-times")
+    assert not done.exit_code and words in done.stdout
+
+
+def test_a_file_that_is_no_utf_8(folder):
+    (folder / "dataset.yml").write_bytes("classes: [sky, b\xe4r]".encode("latin-1"))
+    assert "dataset.yml: not a text in UTF-8" in refusal(folder)
 
 
 def test_a_class_without_a_pixel(folder):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from diffseg_utils.data import checksum, samples
 from diffseg_utils.evaluation import load_results, load_scores
+from diffseg_utils.own import label
 from diffseg_utils.own.folder import preset_of
 from diffseg_utils.own.label import label_folder
 from diffseg_utils.own.labeller import Engine, Sizes, label_at, labeller_of, load_labeller
@@ -189,6 +190,33 @@ def test_bytes_do_not_depend_on_shards_or_interruptions(labelled, place, tmp_pat
     assert contents(copy / "predictions") == contents(labelled)
     Image.fromarray(disc(1)[0]).save(copy / "images" / "i6.png")
     assert label_folder(copy, labeller)[1] == 1, "another image of the same name"
+
+
+def test_no_more_shards_than_images_and_progress_begins_at_nothing(
+    labelled, place, tmp_path, monkeypatch
+):
+    shutil.copytree(labelled, tmp_path / "predictions")  # the rows of another labeller
+    for name in ("i4.webp", "i5.jpg"):
+        shutil.copy(labelled.parent / "images" / name, tmp_path)
+    labeller = labeller_of(place.joinpath(*SETTING))
+    labeller.k = 7.0
+    begun = []
+
+    def work(plan, shard, shards, report):
+        rows = {path.stem for path in (tmp_path / "predictions" / ".rows").iterdir()}
+        begun.append((shard, shards, rows & {"i4", "i5"}))
+        return real(plan, shard, shards, report)
+
+    real = label.work
+    monkeypatch.setattr(label, "work", work)
+    assert label_folder(tmp_path, labeller, shards=64, device="auto")[1] == 2
+    assert begun[0] == (0, 2, set()) and len(begun) == 2
+
+
+def test_a_shard_elsewhere_finds_a_backbone_that_was_named_from_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert label._absolute("z/my.json") == str(tmp_path / "z" / "my.json")
+    assert label._absolute("photo") == "photo"
 
 
 def test_a_damaged_image_does_not_keep_the_others_from_a_label(place, tmp_path):

@@ -180,11 +180,12 @@ ON_IMPORT = {  # what evaluation/__init__ imports
 def modules_imported(source, module=""):
     """The package's modules that Python text imports, as stages name them.
 
-    module: that of the text. A folder stands for all of its files, but those of evaluation/ are
-    named one by one.
+    module: that of the text. A folder stands for all of its files, but those of evaluation/ and
+    own/ are named one by one.
     """
     found = set()
-    inside = "evaluation" if module.startswith("evaluation/") else ""
+    folder, slash, _ = module.partition("/")
+    inside = folder if slash and folder in ("evaluation", "own") else ""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):  # of a Run, which imports modules when it is called
             found |= IMPORTED_BY_RUN.get(getattr(node.func, "attr", ""), set())
@@ -197,7 +198,7 @@ def modules_imported(source, module=""):
         elif node.level == 0:
             continue
         elif node.level == 1 and inside:
-            name = f"evaluation.{name}".strip(".")
+            name = f"{inside}.{name}".strip(".")
         elif node.level == 1 and module:
             continue  # inside the same folder
         if name == "" and "evaluation" in aliases:
@@ -209,16 +210,23 @@ def modules_imported(source, module=""):
             found |= ON_IMPORT | {file for file in files if records.files_of(file)[0].exists()}
         elif name.startswith("evaluation."):
             found |= ON_IMPORT | {name.replace(".", "/")}
+        elif name.startswith("own."):
+            found |= {"own", name.replace(".", "/")}
         else:
             found.add(name.split(".")[0])
     return found
 
 
-def closure(modules):
-    """The modules, and all that they import."""
+def closure(modules, into_own=False):
+    """The modules, and all that they import.
+
+    into_own: name the files of own/ one by one, too, and follow what they import.
+    """
     found, new = set(), set(modules)
     while new:
         name = new.pop()
+        if name.startswith("own/") and not into_own:
+            continue
         found.add(name)
         if name in NEUTRAL:
             continue
@@ -234,7 +242,8 @@ def test_every_module_of_a_notebook_stands_in_its_row(stage):
         "".join(c["source"]) for c in code_cells(names.notebook_path(stage.notebook))
     )
     known = {*stage.computes, *stage.shows, *NEUTRAL}
-    imported = closure(modules_imported(source))
+    into_own = any(name.startswith("own/") for name in stage.computes)
+    imported = closure(modules_imported(source), into_own)
     assert imported <= known, f"not in the row of {stage.notebook}: {sorted(imported - known)}"
     unused = {*stage.computes, *stage.shows} - imported - NEUTRAL
     assert not unused, f"in the row of {stage.notebook}, but not imported: {sorted(unused)}"

@@ -122,6 +122,8 @@ def unpack(archive, inside, folder):
                 raise ValueError(f"{archive}: holds no folder {inside}")
             tar.extractall(partial, members, filter=below_inside)
     except BAD_ARCHIVE as error:
+        if getattr(error, "errno", None):  # of the system, such as a full disk
+            raise
         raise ValueError(
             f"{archive}: not a readable archive ({error}); delete it and fetch again"
         ) from None

@@ -82,6 +82,14 @@ def write_palette(label, path, n_classes):
     image.save(path, "PNG", optimize=True)
 
 
+def _values(where, entry, *keys):
+    """The values of some keys of a dict; ValueError if it has not all of them."""
+    for key in keys:
+        if key not in entry:
+            raise ValueError(f"{where} has no {key!r}: {str(entry)[:80]}")
+    return [entry[key] for key in keys]
+
+
 def _stem(name):
     """The stem of an image's file name, as written on any system."""
     return PurePosixPath(PureWindowsPath(str(name)).as_posix()).stem
@@ -108,13 +116,18 @@ def read_coco(file):
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict) or any(part not in content for part in parts):
         raise ValueError(f"{file}: not a COCO file; it needs {', '.join(parts)}")
-    names = {category["id"]: category["name"] for category in content["categories"]}
+    names = {}
+    for category in content["categories"]:
+        number, name = _values(f"{file}: a category", category, "id", "name")
+        names[number] = str(name).strip()
     images = {}
     for entry in content["images"]:
-        images[entry["id"]] = {
-            "stem": _stem(entry["file_name"]),
-            "height": entry["height"],
-            "width": entry["width"],
+        keys = ("id", "file_name", "height", "width")
+        number, name, height, width = _values(f"{file}: an image", entry, *keys)
+        images[number] = {
+            "stem": _stem(name),
+            "height": height,
+            "width": width,
             "labels": [],
             "shapes": [],
             "file": file,
@@ -122,16 +135,16 @@ def read_coco(file):
     annotations = sorted(content["annotations"], key=lambda a: -a.get("area", 0))
     for annotation in annotations:
         where = f"{file}: annotation {annotation.get('id')}"
-        if annotation["image_id"] not in images:
-            raise ValueError(f"{where}: no image {annotation['image_id']}")
-        if annotation["category_id"] not in names:
+        number, category = _values(where, annotation, "image_id", "category_id")
+        if number not in images:
+            raise ValueError(f"{where}: no image {number}")
+        if category not in names:
             raise ValueError(
-                f"{where}: no category {annotation['category_id']}; "
-                f"choose from {', '.join(map(str, names))}"
+                f"{where}: no category {category}; choose from {', '.join(map(str, names))}"
             )
-        image = images[annotation["image_id"]]
+        image = images[number]
         shape = _coco_shape(where, annotation.get("segmentation"), image["height"], image["width"])
-        image["labels"].append(names[annotation["category_id"]])
+        image["labels"].append(names[category])
         image["shapes"].append(shape)
     return [image for image in images.values() if image["labels"]]
 
@@ -141,11 +154,9 @@ def _coco_shape(where, segmentation, height, width):
     if not segmentation:
         raise ValueError(f"{where}: no segmentation, only a box; export polygons or masks")
     if isinstance(segmentation, dict):
-        counts = segmentation["counts"]
-        if list(segmentation["size"]) != [height, width]:
-            raise ValueError(
-                f"{where}: a mask of {segmentation['size']}, the image has {[height, width]}"
-            )
+        counts, size = _values(f"{where}: its segmentation", segmentation, "counts", "size")
+        if list(size) != [height, width]:
+            raise ValueError(f"{where}: a mask of {size}, the image has {[height, width]}")
         if isinstance(counts, str):
             counts = _unpacked(where, counts)
         if sum(counts) != height * width:
@@ -207,17 +218,20 @@ def read_labelme(folder):
         if not height or not width:
             raise ValueError(f"{file}: imageHeight and imageWidth are missing; save it again")
         shapes = content["shapes"]
-        if shapes:
-            found.append(
-                {
-                    "stem": _stem(content.get("imagePath") or file.name),
-                    "height": height,
-                    "width": width,
-                    "labels": [shape["label"] for shape in shapes],
-                    "shapes": [_labelme_shape(file, shape, height, width) for shape in shapes],
-                    "file": file,
-                }
-            )
+        if not shapes:
+            continue
+        for shape in shapes:
+            _values(f"{file}: a shape", shape, "label", "points")
+        found.append(
+            {
+                "stem": _stem(content.get("imagePath") or file.name),
+                "height": height,
+                "width": width,
+                "labels": [str(shape["label"]).strip() for shape in shapes],
+                "shapes": [_labelme_shape(file, shape, height, width) for shape in shapes],
+                "file": file,
+            }
+        )
     return found
 
 

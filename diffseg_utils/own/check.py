@@ -144,17 +144,15 @@ def duration(run):
 
     Where the checkpoint is missing it says so instead.
     """
-    from ..runs.estimate import extraction_cost
+    from ..runs.estimate import extraction_cost, n_images
+    from ..runs.preflight import how_to_get
 
     preset = run.preset
     weights = checkpoint_path(run.backbone_used, run.data_root)
     if not weights.exists():
-        return (
-            f"{weights} is missing, so nothing was measured; "
-            f"`diffseg fetch {preset.backbone}` downloads it"
-        )
+        return f"{weights} is missing, so nothing was measured; {how_to_get(run)}"
     maps, image_seconds = extraction_cost(run)
-    images = sum(preset.counts[split] for split in preset.stored_splits())
+    images = n_images(preset)
     training = (1 + preset.n_folds) * training_seconds(run, maps)
     voting = vote_seconds(preset, maps)
     run_seconds = images * (image_seconds + voting) + training

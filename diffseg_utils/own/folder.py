@@ -197,6 +197,8 @@ def _read_yaml(file):
     """What the file says, with defaults where it says nothing; ValueError for an unknown key."""
     try:
         said = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not a text in UTF-8 ({error.reason}); save it as such") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

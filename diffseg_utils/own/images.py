@@ -203,8 +203,9 @@ def read_mask(path, preset, shape):
     if preset.values:
         return _mapped(path, values, dict(preset.values), "values")
     if preset.unlabelled:
-        label = _checked(path, np.where(values == 0, preset.ignore_label, values - 1), preset, 1)
-        return np.where(values == 0, PADDING, label)
+        unlabelled, ignored = values == 0, values == preset.ignore_label
+        label = np.where(unlabelled | ignored, preset.ignore_label, values - 1)
+        return np.where(unlabelled, PADDING, _checked(path, label, preset, 1))
     present = set(np.unique(values).tolist())
     if 255 in present and present <= {0, 255}:
         raise ValueError(

@@ -6,7 +6,6 @@ processes share the work, nor on where an interrupted one went on. masks/ is nev
     python -m diffseg_utils.own.label PLAN SHARD      one shard; `diffseg label` starts it
 """
 
-import json
 import os
 import shutil
 import sys
@@ -68,9 +67,11 @@ def label_folder(
     """Label the images of a folder; returns (number of images, of them made now, seconds of each).
 
     labeller: a Labeller. place: who executes shards, as in runs.places; None: this process, one
-    after another. data: the folder that holds checkpoints/. Images that are labelled already, by
-    this labeller and from the same file, are kept. report: called with (images done, all).
-    ValueError: an image cannot be read; all others are labelled. RuntimeError: a shard failed.
+    after another; shards: into how many the images are divided, at most. data: the folder that
+    holds checkpoints/. device: auto, cpu, cuda or mps, of the machine that does the work. Images
+    that are labelled already, by this labeller and from the same file, are kept. report: called
+    with (images done, all). ValueError: a file is no image, and nothing is labelled; or an image
+    is damaged, and all others are labelled. RuntimeError: a shard failed.
     """
     images = images_to_label(folder, everything)
     target = Path(folder) / "predictions"
@@ -80,6 +81,9 @@ def label_folder(
     with _only_one(target):
         waiting = [path for path in images if not is_made(target, path, digest)]
         if waiting:
+            shards = min(shards, len(waiting))
+            for path in waiting:  # of an earlier labeller
+                _row(target, path).unlink(missing_ok=True)
             plan = _write_plan(target, waiting, labeller, digest, data, device)
             if place is None:
                 for k in range(shards):
@@ -131,7 +135,7 @@ def _write_plan(target, images, labeller, digest, data, device):
         {
             "target": str(target.absolute()),
             "images": [str(path.absolute()) for path in images],
-            "backbone": str(labeller.backbone),
+            "backbone": _absolute(labeller.backbone),
             "digest": digest,
             "data": str(data),
             "device": device,
@@ -140,12 +144,20 @@ def _write_plan(target, images, labeller, digest, data, device):
     return folder / "plan.json"
 
 
+def _absolute(backbone):
+    """A backbone as a process in another folder finds it: a .json with its whole path."""
+    backbone = str(backbone)
+    return os.path.abspath(backbone) if backbone.endswith(".json") else backbone
+
+
 def work(plan, shard, shards, report=None):
     """Label the images of shard number `shard` of `shards`; those that are made are kept."""
+    from ..runs.run import pick_device
+
     how = read_json(plan)
     target, digest = Path(how["target"]), how["digest"]
     labeller = load_labeller(Path(plan).with_name("labeller.safetensors"), how["backbone"])
-    engine = Engine(labeller, how["device"], how["data"])
+    engine = Engine(labeller, pick_device(how["device"]), how["data"])
     mine = [Path(path) for path in how["images"][shard::shards]]
     with _threads(THREADS):
         for done, path in enumerate(mine, 1):
@@ -169,7 +181,7 @@ def _threads(n):
         torch.set_num_threads(before)
 
 
-def memory_of(backbone):
+def memory_of_labeller(backbone):
     """GB that one process needs, roughly: the denoiser, and images of some megapixels."""
     _, _, weights = anatomy(backbone)
     return 2.0 + 1.5 * weights / GB
@@ -178,7 +190,7 @@ def memory_of(backbone):
 def _work_elsewhere(plan, place, shards, images, report):
     """Have the shards executed at a place, and wait for them."""
     how = read_json(plan)
-    memory = memory_of(how["backbone"])
+    memory = memory_of_labeller(how["backbone"])
     tasks = [_task(plan, shard, shards, memory) for shard in range(shards)]
     target, told = Path(how["target"]), 0
     with ThreadPoolExecutor(shards) as pool:
@@ -293,5 +305,5 @@ if __name__ == "__main__":
     threading.Thread(target=_end_with_starter, daemon=True).start()
     try:
         work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
-    except (ValueError, OSError, RuntimeError, json.JSONDecodeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         sys.exit(" ".join(str(error).split("\n")))  # one sentence in one line

@@ -120,7 +120,7 @@ def load_labeller(path, backbone=""):
     )
 
 
-def labeller_of(folder, backbone="", data="data"):
+def labeller_of(folder, backbone=""):
     """The Labeller of a finished run; folder: results/<name>/<setting>.
 
     backbone: where the denoiser is, if run.json names none of this kit's and none that is there.

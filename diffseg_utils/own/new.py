@@ -78,7 +78,7 @@ def yaml_of(folder, classes):
     names = class_names(Path(folder) / "dataset.yml", list(classes))
     text = TEXT.format(
         quoted=f'"{folder}"' if " " in str(folder) else folder,
-        name=plain_name(Path(folder).absolute().name),
+        name=_quoted(plain_name(Path(folder).absolute().name)),
         classes="\n".join(f"  - {_quoted(name)}" for name in names),
         photo=BACKBONES["photo"]["knows"],
         others=", ".join(name for name in BACKBONES if name not in ("photo", "imagenet")),

@@ -10,14 +10,15 @@ from ..metrics import confusion, mean_iou
 from ..training import train
 from ..voting import vote
 
-LEARNED = 100  # squares at most that the classifiers of patches learn from: 10 MB each
+LEARNED = 100  # squares at most that an ensemble of patches learns from: 10 MB each
 
 
 def compare_with_patches(run, scores, report=None):
     """Frame of two rows, "features" and "patches": the mIoU in percent of the majority vote.
 
-    The classifiers of patches have the run's recipe and seed, and learn from and are scored on the
-    same images as those of features in `scores`. The row of features has the difference in points
+    The classifiers of patches have the run's recipe and seed, and are scored on the same images as
+    those of features in `scores`. They learn from the same squares, too, or from LEARNED of them,
+    drawn evenly, where there are more. The row of features has the difference in points
     with its interval over images (difference, low, high, verdict).
     """
     preset = run.preset
@@ -39,8 +40,10 @@ def patches_sentence(run, table):
     how = f"{run.preset.n_folds} folds" if run.preset.n_folds else "the test images"
     features, plain = table.miou["features"], table.miou["patches"]
     row = table.loc["features"]
+    fewer = f" ({LEARNED} of the squares)" if run.preset.counts["train"] > LEARNED else ""
     numbers = (
-        f"{run.name}, {how}: features {features:.1f} % mIoU, raw 5 x 5 patches {plain:.1f} %; "
+        f"{run.name}, {how}: features {features:.1f} % mIoU, "
+        f"raw 5 x 5 patches{fewer} {plain:.1f} %; "
         f"difference {row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
     )
     if row.verdict == "gain":
@@ -63,7 +66,8 @@ def _confusions(run, n_members, report):
         learned = [everything[folds != k] for k in range(preset.n_folds)]
     ensembles = []
     for learn in learned:
-        learn = learn[:LEARNED]
+        if len(learn) > LEARNED:
+            learn = learn[np.linspace(0, len(learn) - 1, LEARNED).round().astype(int)]
         maps = patches([pictures[i] for i in learn], preset.label_size)
         ensemble, _ = train(
             maps,

@@ -17,10 +17,9 @@ from ..features import FeatureMaps, extract
 from ..official.download import fetch_folder, fetch_weights
 from ..presets import DATA_URLS, RECIPES
 from ..training import train
-from .preflight import widened
+from .preflight import GB, widened
 
 DATA_BYTES = 2 * 47e6  # the archive of images and labels, and what is unpacked of it
-GB = 1e9
 STEPS = 20  # training steps that are timed
 
 
@@ -42,16 +41,17 @@ def disk(runs):
     """One sentence: GB of downloads and feature maps that are not there yet, and GB free. OSError
     if they do not fit.
     """
-    image_bytes, maps, downloads = {}, {}, {}
+    maps, downloads = {}, {}  # {name or file: bytes}
     for run in runs:
-        _, image_bytes[run.name], weights = anatomy(run.backbone_used)
+        _, image_bytes, weight_bytes = anatomy(run.backbone_used)
         if not run.path("features").is_dir():
-            maps[run.name] = image_bytes[run.name] * sum(run.preset.counts.values())
-        if not (path := checkpoint_path(run.backbone_used, run.data_root)).exists():
-            downloads[path] = weights
-        needs_data = not (run.preset.painted or run.preset.own)
-        if not (path := run.data_root / "datasets").is_dir() and needs_data:
-            downloads[path] = DATA_BYTES
+            maps[run.name] = image_bytes * n_images(run.preset)
+        weights = checkpoint_path(run.backbone_used, run.data_root)
+        if not weights.exists():
+            downloads[weights] = weight_bytes
+        images = run.data_root / "datasets"
+        if not (run.preset.painted or run.preset.own or images.is_dir()):
+            downloads[images] = DATA_BYTES
     needed, free, words = Counter(), {}, []
     for what, place, sizes in (
         ("downloads", runs[0].data_root, downloads),
@@ -71,6 +71,11 @@ def disk(runs):
     return sentence
 
 
+def n_images(preset):
+    """Images of a dataset whose feature maps are stored."""
+    return sum(preset.counts[split] for split in preset.stored_splits())
+
+
 def effort(runs, workers=1):
     """One sentence: hours at least and GB of memory of `runs` here, measured on a batch of images
     of the first one.
@@ -80,7 +85,7 @@ def effort(runs, workers=1):
     """
     first = runs[0]
     maps, image_seconds = extraction_cost(first)
-    images = sum({run.name: sum(run.preset.counts.values()) for run in runs}.values())
+    images = sum({run.name: n_images(run.preset) for run in runs}.values())
     training = sum(fewest_steps(run) * _step_seconds(run, maps) for run in runs)
     hours = (images * image_seconds + training) / 3600
     kept = max(maps.nbytes / maps.n_images * run.preset.counts["train"] for run in runs)
@@ -113,17 +118,14 @@ def extraction_cost(run):
 
 def _step_seconds(run, maps):
     """Seconds of a training step of ten members on `maps`, with random pixels."""
-    size, ignored, batch = (
-        run.preset.label_size,
-        run.preset.ignore_label,
-        RECIPES[run.recipe]["batch"],
-    )
+    size, ignored = run.preset.label_size, run.preset.ignore_label
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(maps.n_images * size * size, generator=generator)
     seconds = []
     for steps in (1, STEPS):  # what a training takes before its first step is subtracted
-        labels = torch.full((maps.n_images * size * size,), ignored)
-        labels[
-            torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[: steps * batch]
-        ] = int(ignored == 0)
+        drawn = order[: steps * RECIPES[run.recipe]["batch"]]
+        labels = torch.full((len(order),), ignored)
+        labels[drawn] = int(ignored == 0)
         start = time.perf_counter()
         train(
             maps,

@@ -2,8 +2,8 @@
 way for all three.
 
 Each place has make(task) -> {"error": sentence or None, "seconds"}, which is called in a thread of
-its own and waits, and stop(), which ends what it has begun. A task is a plain dict (see task_of),
-so that it can travel.
+its own and waits, and stop(), which ends what it has begun (but a worker of dask finishes the
+notebook that it is at). A task is a plain dict (see task_of), so that it can travel.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,7 +31,7 @@ PATIENCE = 20  # seconds without a dask worker
 EXECUTE = "diffseg_utils.runs.execute"  # what a child process runs, unless a task says otherwise
 
 
-class Gone(Exception):
+class Gone(RuntimeError):
     """No worker is left; no further stage can be made."""
 
 
@@ -135,26 +136,38 @@ def problem_of(task):
     return None
 
 
+def _of_a_cluster(name):
+    """The module `name`; ValueError if it is not installed."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"{name} is not installed; `pip install {name}` in the environment of diffseg"
+        ) from None
+
+
 class Slurm:
-    """One job of Slurm for each stage, sent by submitit. options: "partition=gpu time=60 gpus=1
-    cpus=4".
+    """One job of Slurm for each task, sent by submitit.
+
+    options: "partition=gpu time=60 gpus=1 cpus=4". target: the folder that the tasks write. What an
+    earlier driver of the same target has left in the queue is cancelled before the first task is
+    sent, so hold the lock of the target by then. runs_root: its slurm/ gets what jobs say.
     """
 
     OPTIONS = ("partition", "time", "gpus", "cpus", "account", "qos", "constraint")
 
-    def __init__(self, options, results_root, runs_root):
-        import submitit
-
+    def __init__(self, options, target, runs_root):
+        submitit = _of_a_cluster("submitit")
         given = dict(word.partition("=")[::2] for word in options.split())
         unknown = [name for name in given if name not in self.OPTIONS]
         if unknown:
             raise ValueError(
                 f"unknown Slurm option {unknown[0]!r}; choose from {', '.join(self.OPTIONS)}"
             )
-        self.cpus = int(given.pop("cpus", 1))
-        self.minutes = int(given.pop("time", 60))
-        self.gpus = int(given.pop("gpus", 0))
-        self.name = "diffseg-" + hashlib.sha256(str(results_root).encode()).hexdigest()[:8]
+        self.cpus = _whole_number(given, "cpus", 1)
+        self.minutes = _whole_number(given, "time", 60)
+        self.gpus = _whole_number(given, "gpus", 0)
+        self.name = "diffseg-" + hashlib.sha256(str(target).encode()).hexdigest()[:8]
         self.folder = runs_root / "slurm"
         self.executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         self.executor.update_parameters(
@@ -166,12 +179,15 @@ class Slurm:
         )
         self.lock = threading.Lock()
         self.stopped = False
-        self._cancel_left_behind()
+        self.queue_is_ours = False
 
     def make(self, task):
         with self.lock:
             if self.stopped:
                 return {"error": "stopped", "seconds": 0.0}
+            if not self.queue_is_ours:
+                self._cancel_left_behind()
+                self.queue_is_ours = True
             self.executor.update_parameters(slurm_mem=f"{1000 * task['memory']:.0f}M")
             job = self.executor.submit(work, task)
         missing = 0
@@ -204,9 +220,7 @@ class Slurm:
         return bool(listed.stdout.strip())
 
     def _cancel_left_behind(self):
-        """Cancel the jobs of this project that are in the queue: those of a driver that was killed,
-        or our own.
-        """
+        """Cancel the jobs of this target in the queue: those of a killed driver, or our own."""
         named = ["--name", self.name]
         subprocess.run(["scancel", *named], capture_output=True)
         for _ in range(30):
@@ -216,14 +230,25 @@ class Slurm:
             time.sleep(1)
 
 
+def _whole_number(given, name, usual):
+    """The value of an option of Slurm, which is taken out of `given`."""
+    text = given.pop(name, usual)
+    try:
+        return int(text)
+    except ValueError:
+        unit = " of minutes" if name == "time" else ""
+        raise ValueError(
+            f"--slurm {name}={text}: a whole number{unit} is needed, such as {name}={usual or 1}"
+        ) from None
+
+
 class Dask:
     """The workers of a dask cluster, at the address of its scheduler."""
 
     def __init__(self, address):
-        from distributed import Client
-
+        distributed = _of_a_cluster("distributed")
         try:
-            self.client = Client(address, timeout=10)
+            self.client = distributed.Client(address, timeout=10)
         except OSError as error:
             raise OSError(f"no dask scheduler answers at {address} ({error})") from None
         self.stopped = False

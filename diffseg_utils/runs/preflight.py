@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 from ..files import read_json
+from ..presets import BACKBONES
 from .records import backbone_of, decisive_parameters, read_record
 from .run import pick_device
 from .stages import VOTING
@@ -67,7 +68,7 @@ def check(run, here=True, echo=print):
     if not weights.exists():
         raise FileNotFoundError(
             f"{weights}: the checkpoint of backbone {run.backbone_used!r} is missing; "
-            f"`diffseg fetch {run.preset.backbone if run.preset.own else run.dataset}` downloads it"
+            f"{how_to_get(run)}"
         )
     if run.preset.painted:
         return
@@ -75,16 +76,38 @@ def check(run, here=True, echo=print):
         from ..own.images import check_masks
 
         check_masks(run.preset)
-        return
-    from ..data import absent_classes, labels_of, samples
+    else:
+        from ..data import samples
 
-    for split in ("validation", "test"):
-        for _ in samples(run.preset, split, run.data_root):
-            pass
+        for split in ("validation", "test"):
+            for _ in samples(run.preset, split, run.data_root):
+                pass
+    note = unlearnable(run)
+    if note:
+        echo(note)
+
+
+def unlearnable(run):
+    """A note on the classes of a run that no classifier can learn, or ""."""
+    from ..data import absent_classes, labels_of
+
     absent = absent_classes(labels_of(run.preset, "train", run.data_root), run.preset)
-    if absent:
-        names = ", ".join(absent)
-        echo(f"note: {run.dataset} has no training pixel of {names}; no classifier can learn it")
+    if not absent:
+        return ""
+    size = run.preset.label_size
+    return (
+        f"note: {run.name} has no training pixel of {', '.join(absent)} (in labels of {size} x "
+        f"{size}, of which very small regions are ignored); no classifier can learn it"
+    )
+
+
+def how_to_get(run):
+    """Half a sentence: where the checkpoint of a run's backbone comes from."""
+    backbone, preset = run.backbone_used, run.preset
+    if "urls" not in BACKBONES.get(backbone, {}):
+        return "put it there"
+    asked = backbone if preset.own or backbone != preset.backbone else run.dataset
+    return f"`diffseg fetch {asked}` downloads it"
 
 
 def memory_of(job):

@@ -20,6 +20,8 @@ from .stages import BOTH, FEATURES, TRAINING, VOTING, Job
 WHERE = ("data", "results")  # parameters that say where, not what
 PARTS = ("code", "modules", "parameters", "values", "reads")  # of a fingerprint
 NEVER = "no record of it here"
+# What decides the results of somebody's own folder; nothing else leaves patches.csv.
+OWN = ("own/folder", "own/images", "own/folds", "own/patches", "comparisons")
 
 
 class Checksums:
@@ -125,8 +127,7 @@ def files_of(module, family="all"):
     all); of own/, those that decide results of somebody's own folder (none for other datasets).
     """
     if module == "own":
-        names = ("folder", "images", "folds", "patches") if family == "own" else ()
-        return [PACKAGE / "own" / f"{name}.py" for name in names]
+        return [PACKAGE / f"{name}.py" for name in (OWN if family == "own" else ())]
     if module != "scenes":
         return [PACKAGE / f"{module}.py"]
     folder = PACKAGE / "scenes"

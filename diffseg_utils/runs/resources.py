@@ -24,7 +24,8 @@ def measure(work, repeats=3):
 
     on_gpu = torch.cuda.is_initialized()
     gc.collect()
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)  # what was freed goes back: used again, it shall count
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()

@@ -19,9 +19,8 @@ PACKAGE = Path(__file__).parents[1]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 # Every file that a notebook leaves for another one, or for a reader. {results} is small and
-# committed, {data} is big and
-# can be computed again; {name}: <dataset>[@<backbone>], {setting}: seed<k>[_<recipe>], {variant}:
-# [_<recipe>].
+# committed, {data} is big and can be computed again. {name}: <dataset>[@<backbone>], {setting}:
+# seed<k>[_<recipe>], {variant}: [_<recipe>].
 PATHS = {
     "features": "{data}/{name}/features",
     "history": "{results}/{name}/{setting}/history.csv",

@@ -69,6 +69,20 @@ SCORES = (  # comparing what was counted
 )
 OBSERVERS = ("evaluation/observers", "evaluation/calibration", "evaluation/boundaries", "voting")
 HELD_OUT = ("evaluation/held_out", *SCORES)
+OWN_FOLDER = (  # making, checking and labelling a folder of own images
+    "own/annotations",
+    "own/check",
+    "own/example",
+    "own/folder",
+    "own/folds",
+    "own/images",
+    "own/label",
+    "own/labeller",
+    "own/new",
+    "own/overview",
+    "own/patches",
+    "comparisons",
+)
 
 STAGES = {
     stage.notebook: stage
@@ -203,13 +217,8 @@ STAGES = {
             reads=("uncertainty",),
             reads_from="all runs on disk",
             leaves=(),
-            computes=(*DENOISER, *MEMBERS, *COUNTING, *SCORES),
-            shows=(
-                "evaluation/uncertainty",
-                "evaluation/measured",
-                "evaluation/held_out",
-                "figures",
-            ),
+            computes=(*DENOISER, *MEMBERS, *COUNTING, *HELD_OUT, *OWN_FOLDER),
+            shows=("evaluation/uncertainty", "evaluation/measured", "figures"),
             settings=(),
             minutes=3.0,
         ),
@@ -362,7 +371,7 @@ class Job:
         _, depends = SCOPES[self.stage.scope]
         fields = (*depends, "data", "results", "device")
         given = {name: value for name, value in asdict(self.run).items() if name in fields}
-        return {name: value for name, value in (given | self.extra).items() if name in known}
+        return {name: value for name, value in (self.extra | given).items() if name in known}
 
     def _filled(self, pattern):
         return pattern.format(
