@@ -197,8 +197,10 @@ def test_exif_turns_an_image(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
     assert (images.read_picture(tmp_path / "turned.png") == np.rot90(image, -1)).all()
-    Image.fromarray(image).save(tmp_path / "turned.jpg", exif=exif)
-    for name in ("turned.png", "turned.jpg"):
+    for ending in ("jpg", "tif"):
+        Image.fromarray(image).save(tmp_path / f"turned.{ending}", exif=exif)
+    assert images.read_picture(tmp_path / "turned.tif").shape == (140, 90, 3)
+    for name in ("turned.png", "turned.jpg", "turned.tif"):
         assert images.look_at(tmp_path / name) == (140, 90, "RGB")
 
 

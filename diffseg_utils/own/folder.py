@@ -475,6 +475,8 @@ def size_of(path):
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if image.format == "TIFF":  # newer versions of pillow have turned its size already
+                width, height = image.tag_v2[256], image.tag_v2[257]
             # Of a PNG without the entry, pillow would read all pixels to look for it at the end.
             has_entry = image.format != "PNG" or "exif" in image.info
             turned = has_entry and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
