@@ -207,7 +207,7 @@ def modules_imported(source, module=""):
             found |= set(aliases)
         elif name == "evaluation":
             files = [f"evaluation/{alias}" for alias in aliases]
-            found |= ON_IMPORT | {file for file in files if records.files_of(file)[0].exists()}
+            found |= ON_IMPORT | {file for file in files if records.module_files(file)[0].exists()}
         elif name.startswith("evaluation."):
             found |= ON_IMPORT | {name.replace(".", "/")}
         elif name.startswith("own."):
@@ -230,7 +230,7 @@ def closure(modules, into_own=False):
         found.add(name)
         if name in NEUTRAL:
             continue
-        for file in records.files_of(name):
+        for file in records.module_files(name):
             module = name if "/" in name or file.parent.name == name else ""
             new |= modules_imported(file.read_text(), module) - found
     return found

@@ -16,7 +16,7 @@ from .folder import class_names, nearest
 from .new import new
 
 BACKGROUND = "background"
-IGNORED = 255
+IGNORE = 255
 
 
 def new_from(folder, source, classes=None):
@@ -63,7 +63,7 @@ def _check_stems(images):
 
 def _drawn(image, classes):
     """The mask uint8 [H, W] of an image: its shapes in order, later ones on top."""
-    background = classes.index(BACKGROUND) if BACKGROUND in classes else IGNORED
+    background = classes.index(BACKGROUND) if BACKGROUND in classes else IGNORE
     mask = np.full((image["height"], image["width"]), background, np.uint8)
     for label, shape in zip(image["labels"], image["shapes"]):
         mask[shape()] = classes.index(label)
@@ -72,10 +72,9 @@ def _drawn(image, classes):
 
 def write_palette(label, path, n_classes):
     """Write a label uint8 [H, W] as a PNG of ids with a palette of class colours."""
-    from ..figures.style import IGNORED as GREY
-    from ..figures.style import class_colours
+    from ..figures.style import IGNORED, class_colours
 
-    palette = np.full((256, 3), GREY, np.uint8)
+    palette = np.full((256, 3), IGNORED, np.uint8)
     palette[:n_classes] = class_colours(n_classes)
     image = Image.fromarray(label.astype(np.uint8))
     image.putpalette(palette.ravel().tolist())

@@ -111,7 +111,7 @@ def modules_of(job):
     family = "all"
     if "preset" in job.stage.settings:
         family = "own" if job.run.preset.own else job.run.preset.painted
-    files = [file for module in job.stage.computes for file in files_of(module, family)]
+    files = [file for module in job.stage.computes for file in module_files(module, family)]
     names = [file.relative_to(PACKAGE).as_posix() for file in files]
     return {name: checksum_of_module(name) for name in names}
 
@@ -122,7 +122,7 @@ def checksum_of_module(name):
     return _digest(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
-def files_of(module, family="all"):
+def module_files(module, family="all"):
     """The files of a module; of scenes/, those that paint a family (none for photographs, "all" for
     all); of own/, those that decide results of somebody's own folder (none for other datasets).
     """
