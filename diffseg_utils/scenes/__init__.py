@@ -1,5 +1,6 @@
-"""Painted stand-ins for the paper's four datasets: 64x64 images with exact part labels, any number
-of them, by seed.
+"""Painted stand-ins for the paper's four datasets: 64x64 images with exact part labels.
+
+Any number of images can be painted, each from its own seed.
 
 A family of scenes is a module here: NAMES, its classes in the order of their ids; SEED, a number
 that no other family has; and scene(rng), which paints a Canvas. A row in presets.py makes a dataset
@@ -30,8 +31,9 @@ FAMILIES = tuple(_MODULES)
 
 
 def paint(family, split, index):
-    """(image uint8 [64, 64, 3], label int64 [64, 64]) of scene `index` of a split; splits never
-    share a seed.
+    """(image uint8 [64, 64, 3], label int64 [64, 64]) of scene `index` of a split.
+
+    Splits never share a seed.
     """
     module = choose("family", family, _MODULES)
     choose("split", split, dict.fromkeys(SPLITS))

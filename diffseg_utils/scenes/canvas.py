@@ -1,14 +1,15 @@
 """A small painter: outlines in, image and exact part labels out.
 
 Coordinates are label pixels, 0..64 from the left and from the top. A scene is painted four times
-larger and reduced at the end: the image is averaged, the labels are picked, so no label is ever a
+larger and reduced at the end. The image is averaged. The labels are picked, so no label is a
 mixture.
 """
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIZE, SCALE = 64, 4
+SIZE = 64  # label pixels on a side
+SCALE = 4  # painted pixels per label pixel
 
 
 def ellipse(cx, cy, rx, ry, angle=0.0, n=40):
@@ -23,9 +24,7 @@ def box(x0, y0, x1, y1):
 
 
 def smooth(points, per_segment=8, closed=True):
-    """Catmull-Rom curve through `points` [n, 2]: a soft outline, or an open path when not
-    `closed`.
-    """
+    """Catmull-Rom curve through `points` [n, 2]: an outline, or an open path if not `closed`."""
     p = np.asarray(points, float)
     ends = (p[-1:], p, p[:2]) if closed else (2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1])
     q = np.concatenate(ends)
@@ -39,24 +38,23 @@ def smooth(points, per_segment=8, closed=True):
 
 
 def limb(path, widths):
-    """Outline of a thick path: `path` [n, 2] of joints, `widths` (one, or one a joint) across
-    it.
+    """Outline of a thick path through the joints `path` [n, 2].
+
+    widths: the path's width, one number or one per joint.
     """
     p = smooth(path, closed=False)
-    w = (
-        np.interp(np.linspace(0, 1, len(p)), np.linspace(0, 1, np.size(widths)), np.ravel(widths))
-        / 2
-    )
+    joints = np.linspace(0, 1, np.size(widths))
+    w = np.interp(np.linspace(0, 1, len(p)), joints, np.ravel(widths)) / 2
     along = np.gradient(p, axis=0)
-    normal = np.stack([-along[:, 1], along[:, 0]], 1) / (
-        np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
-    )
+    length = np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+    normal = np.stack([-along[:, 1], along[:, 0]], 1) / length
     return np.concatenate([p + normal * w[:, None], (p - normal * w[:, None])[::-1]])
 
 
 def turn(points, angle, centre):
     """`points` [n, 2] turned by `angle` radians (clockwise on screen) around `centre`."""
-    c, s = np.cos(angle), np.sin(angle)
+    c = np.cos(angle)
+    s = np.sin(angle)
     return (np.asarray(points, float) - centre) @ np.array([[c, s], [-s, c]]) + centre
 
 
@@ -66,9 +64,10 @@ def jitter(rng, colour, amount=0.06):
 
 
 class Canvas:
-    """A picture of 64x64 label pixels in the making; all chance comes from `rng`."""
+    """A picture of 64x64 label pixels in the making; every random number comes from `rng`."""
 
     def __init__(self, rng, background=(0.5, 0.5, 0.5), part=0):
+        """An empty picture of one colour and one class, with a random direction of the light."""
         side = SIZE * SCALE
         self.rng = rng
         self.rgb = np.empty((side, side, 3), np.float32)
@@ -87,12 +86,12 @@ class Canvas:
         clip=None,
         opacity=1.0,
     ):
-        """Paint the inside of `outline`; `part` is its class id, None leaves the labels (a shadow,
-        a highlight, a mark).
+        """Paint the inside of `outline` [n, 2] in `colour` (r, g, b in 0..1).
 
-        texture: None, "stripes", "checks", "spots", "fur", "cloud"; `contrast` its strength;
-        `shade` the fall of light across the shape; `clip`: paint only where the label is this id,
-        or one of these ids.
+        part: its class id; None leaves the labels (a shadow, a highlight, a mark).
+        texture: None, "stripes", "checks", "spots", "fur", "cloud"; `contrast` is its strength.
+        shade: strength of the fall of light across the shape.
+        clip: paint only where the label is this id, or one of these ids.
         """
         side = SIZE * SCALE
         points = np.asarray(outline, float) * SCALE
@@ -113,21 +112,20 @@ class Canvas:
             + np.float32(shade) * self._fall(inside.shape)
             + np.float32(contrast) * self._texture(texture, inside.shape)
         )
-        for plane, level in enumerate(
-            np.asarray(colour, np.float32)
-        ):  # one plane at a time: three times faster
-            rgb, paint = self.rgb[window][..., plane], np.clip(level * tone, 0, 1)
-            np.copyto(
-                rgb,
-                paint if opacity >= 1 else rgb + np.float32(opacity) * (paint - rgb),
-                where=inside,
-            )
+        # one plane at a time: three times faster
+        for plane, level in enumerate(np.asarray(colour, np.float32)):
+            rgb = self.rgb[window][..., plane]
+            paint = np.clip(level * tone, 0, 1)
+            if opacity < 1:
+                paint = rgb + np.float32(opacity) * (paint - rgb)
+            np.copyto(rgb, paint, where=inside)
         if part is not None:
             self.label[window][inside] = part
 
     def finish(self, noise=0.02, vignette=0.15, tint=0.05):
-        """(image uint8 [64, 64, 3], label int64 [64, 64]): uneven light, a tint, averaging, sensor
-        noise.
+        """(image uint8 [64, 64, 3], label int64 [64, 64]), reduced to the final size.
+
+        The image also gets uneven light, a tint and sensor noise.
         """
         rng = self.rng
         light = 1 + vignette * self._fall((SIZE, SIZE)) + 0.05 * self._cloud((SIZE, SIZE), 3)
@@ -142,7 +140,8 @@ class Canvas:
     def _fall(self, shape):
         """Linear fall of light over a window, -1..1."""
         y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
-        c, s = np.float32(np.cos(self.light) / 1.42), np.float32(np.sin(self.light) / 1.42)
+        c = np.float32(np.cos(self.light) / 1.42)
+        s = np.float32(np.sin(self.light) / 1.42)
         return c * x[None] + s * y[:, None]
 
     def _cloud(self, shape, cells):
@@ -156,20 +155,17 @@ class Canvas:
             return np.float32(0)
         h, w = shape
         if kind in ("cloud", "fur", "spots"):
-            cells = {"cloud": max(h, w) // 24, "fur": max(h, w) // 4, "spots": max(h, w) // 14}[
-                kind
-            ]
+            cells = max(h, w) // {"cloud": 24, "fur": 4, "spots": 14}[kind]
             field = self._cloud(shape, min(max(cells, 2), 64))
-            return (
-                np.where(field > 0.35, 1.0, -0.2).astype(np.float32) if kind == "spots" else field
-            )
+            if kind == "spots":
+                return np.where(field > 0.35, 1.0, -0.2).astype(np.float32)
+            return field
         y, x = np.mgrid[:h, :w].astype(np.float32)
-        period, angle, phase = (
-            self.rng.uniform(8, 24),
-            self.rng.uniform(0, np.pi),
-            self.rng.uniform(0, 6.3),
-        )
-        u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        period = self.rng.uniform(8, 24)
+        angle = self.rng.uniform(0, np.pi)
+        phase = self.rng.uniform(0, 6.3)
+        u = x * np.cos(angle) + y * np.sin(angle)
+        v = y * np.cos(angle) - x * np.sin(angle)
         if kind == "stripes":
             return np.sign(np.sin(u * 6.283 / period + phase))
         if kind == "checks":

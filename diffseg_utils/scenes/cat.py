@@ -1,5 +1,6 @@
-"""Cats that sit, walk or lie, in rooms, gardens and on walls; a coat's colours run across the parts
-of the body.
+"""Cats that sit, walk or lie, in rooms, in gardens and on walls.
+
+A coat's colours run across the parts of the body.
 """
 
 import numpy as np
@@ -21,7 +22,9 @@ FURS = [
     (0.66, 0.64, 0.62),
     (0.72, 0.58, 0.42),
 ]
-WHITE, PINK, DARK = np.array([(0.95, 0.93, 0.89), (0.90, 0.55, 0.55), (0.07, 0.06, 0.07)])
+WHITE = np.array((0.95, 0.93, 0.89))
+PINK = np.array((0.90, 0.55, 0.55))
+DARK = np.array((0.07, 0.06, 0.07))
 IRIS = [
     (0.55, 0.78, 0.25),
     (0.95, 0.78, 0.18),
@@ -43,23 +46,27 @@ ROOM = np.array(
         (0.56, 0.42, 0.32),
     ]
 )
-PATTERNS, ODDS = ("plain", "tabby", "patches", "tuxedo", "points"), (0.27, 0.33, 0.2, 0.12, 0.08)
+PATTERNS = ("plain", "tabby", "patches", "tuxedo", "points")
+ODDS = (0.27, 0.33, 0.2, 0.12, 0.08)
 
 
 class Cat:
-    """One cat's coat and place: it paints outlines given in cat pixels, 0..64 and facing left, onto
-    the canvas.
+    """One cat's coat and place.
+
+    It paints outlines [n, 2] in cat pixels, 0..64 and facing left, onto the canvas.
     """
 
     def __init__(self, canvas, rng):
-        self.canvas, self.rng, self.pattern = canvas, rng, rng.choice(PATTERNS, p=ODDS)
+        """A cat of random pattern, colours, size, place and facing."""
+        self.canvas = canvas
+        self.rng = rng
+        self.pattern = rng.choice(PATTERNS, p=ODDS)
         self.fur = jitter(rng, FURS[rng.integers(len(FURS))], 0.04)
-        dark = self.fur.mean() > 0.35  # marks must stand out from the fur
-        self.mark = jitter(
-            rng,
-            self.fur * rng.uniform(0.4, 0.6) if dark else self.fur + rng.uniform(0.2, 0.4),
-            0.03,
-        )
+        if self.fur.mean() > 0.35:  # marks must stand out from the fur
+            mark = self.fur * rng.uniform(0.4, 0.6)
+        else:
+            mark = self.fur + rng.uniform(0.2, 0.4)
+        self.mark = jitter(rng, mark, 0.03)
         self.pale = self.fur + rng.choice([0, 0.25, 0.6]) * (WHITE - self.fur)
         self.colours = {part: self.fur for part in range(len(NAMES))} | {NOSE: self.pale}
         if self.pattern == "tuxedo":
@@ -73,14 +80,13 @@ class Cat:
         self.at = np.array([32, 33]) + rng.normal(0, (2.2, 1.5)) + (0, 12 * (1 - size))
 
     def place(self, points):
+        """Label pixels [n, 2] of points [n, 2] in cat pixels."""
         return (np.asarray(points, float) - 32) * self.size + self.at
 
     def put(self, outline, part, colour=None, edge=0.45, dim=1.0, **how):
         """One part with a soft dark edge (on black fur a light one) towards what lies behind it."""
-        outline, colour = (
-            self.place(outline),
-            np.asarray(self.colours[part] if colour is None else colour) * dim,
-        )
+        outline = self.place(outline)
+        colour = np.asarray(self.colours[part] if colour is None else colour) * dim
         if edge:
             rim = colour * 0.45 if colour.mean() > 0.25 else colour + 0.2
             self.canvas.fill(swell(outline, 0.45), rim, opacity=edge, shade=0)
@@ -96,13 +102,8 @@ class Cat:
             return
         p = smooth(path, closed=False)
         for i in np.linspace(1, len(p) - 2, n).astype(int):
-            across = (
-                (p[i + 1] - p[i - 1])[::-1]
-                * (1, -1)
-                / np.linalg.norm(p[i + 1] - p[i - 1])
-                * length
-                / 2
-            )
+            along = p[i + 1] - p[i - 1]
+            across = along[::-1] * (1, -1) / np.linalg.norm(along) * length / 2
             bend = self.rng.normal(0, 0.5, 2)
             band = limb([p[i] - across, p[i] + bend, p[i] + across], (0.7, 1.9, 0.7))
             self.touch(band, self.mark, clip=part, opacity=0.8)
@@ -112,9 +113,8 @@ def swell(outline, by):
     """The outline moved outwards by `by` pixels."""
     along = np.roll(outline, -1, 0) - np.roll(outline, 1, 0)
     out = along[:, ::-1] * (1, -1) / (np.linalg.norm(along, axis=1, keepdims=True) + 1e-9)
-    area = np.sum(
-        outline[:, 0] * np.roll(outline[:, 1], -1) - outline[:, 1] * np.roll(outline[:, 0], -1)
-    )
+    x, y = outline.T
+    area = np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))
     return outline + by * np.sign(area) * out
 
 
@@ -127,15 +127,15 @@ def leg(cat, path, widths, dim=1.0):
 
 
 def paw(cat, x, y, dim=1.0):
+    """A paw at (x, y), with marks between the toes unless it is dimmed."""
     cat.put(ellipse(x, y, 3.9, 2.7, n=20), PAW, edge=0.45 * (dim == 1), dim=dim)
     if dim == 1:
-        toes = np.array(
-            [(-1.6, 2.6), (-1.3, 0.5), (-1, 2.6), (0.6, 2.6), (0.9, 0.5), (1.2, 2.6)]
-        ) + (x, y)
-        cat.touch(toes, cat.colours[PAW] * 0.45, clip=PAW)
+        toes = [(-1.6, 2.6), (-1.3, 0.5), (-1, 2.6), (0.6, 2.6), (0.9, 0.5), (1.2, 2.6)]
+        cat.touch(np.array(toes) + (x, y), cat.colours[PAW] * 0.45, clip=PAW)
 
 
 def tail(cat, path, width):
+    """A tail along `path`, root to tip, `width` wide at its root."""
     cat.put(limb(path, (width, width, width * 0.85, width * 0.5)), TAIL)
     cat.put(ellipse(*path[-1], width * 0.42, width * 0.42), TAIL, edge=0)
     cat.bands(path, width * 1.3, TAIL, 6)
@@ -152,9 +152,8 @@ def patches(cat):
     """Large blots of a second colour across the whole body, whatever the part."""
     for _ in range(cat.rng.integers(2, 5) if cat.pattern == "patches" else 0):
         x, y = cat.rng.uniform((16, 26), (56, 56))
-        blot = ellipse(
-            x, y, *cat.rng.uniform(4, 9, 2), cat.rng.uniform(0, 3), n=9
-        ) + cat.rng.normal(0, 1, (9, 2))
+        blot = ellipse(x, y, *cat.rng.uniform(4, 9, 2), cat.rng.uniform(0, 3), n=9)
+        blot = blot + cat.rng.normal(0, 1, (9, 2))
         cat.touch(smooth(blot, 4), cat.mark, clip=BODY, opacity=0.85)
 
 
@@ -163,41 +162,33 @@ def head(cat, spot, tilt, r):
     x, y, yaw = spot
 
     def at(points):
+        """Cat pixels [n, 2] of points [n, 2] of an upright head at (0, 0)."""
         return turn(np.asarray(points, float) * r, tilt, (0, 0)) + (x, y)
 
     for side in (-1, 1):
-        ear = np.array([(10.2, 0), (11, -6), (10.3, -14.5), (6, -12), (1.8, -7.5), (4, -2)]) * (
-            side,
-            1,
-        )
+        ear = np.array([(10.2, 0), (11, -6), (10.3, -14.5), (6, -12), (1.8, -7.5), (4, -2)])
+        ear = ear * (side, 1)
+        inner = (ear - ear[2]) * 0.6 + ear[2] + (-0.6 * side, 2.2)
         cat.put(at(ear), EAR)
-        cat.put(
-            at((ear - ear[2]) * 0.6 + ear[2] + (-0.6 * side, 2.2)), EAR, PINK, edge=0, opacity=0.6
-        )
+        cat.put(at(inner), EAR, PINK, edge=0, opacity=0.6)
     half = np.array([(0, -8.6), (5.5, -8), (9.6, -4), (11.6, 2.5), (8.6, 6.6), (4, 8.6)])
-    cat.put(
-        at(smooth(np.concatenate([half, [(0, 9)], half[:0:-1] * (-1, 1)]))), HEAD, texture="fur"
-    )
+    skull = np.concatenate([half, [(0, 9)], half[:0:-1] * (-1, 1)])
+    cat.put(at(smooth(skull)), HEAD, texture="fur")
     if cat.pattern == "patches":
-        cat.touch(
-            at(ellipse(cat.rng.choice([-6, 6]), -5, 5.5, 7)),
-            cat.mark,
-            clip=(HEAD, EAR),
-            opacity=0.85,
-        )
+        blot = ellipse(cat.rng.choice([-6, 6]), -5, 5.5, 7)
+        cat.touch(at(blot), cat.mark, clip=(HEAD, EAR), opacity=0.85)
     cat.bands([at([(-4 + yaw * 2, -6)])[0], at([(4 + yaw * 2, -6)])[0]], 5.5 * r, HEAD, 3)
     face(cat, at, yaw)
 
 
 def face(cat, at, yaw):
     """Eyes, muzzle, nose and whiskers; the far eye narrows as the head turns."""
-    rng, iris, wake = (
-        cat.rng,
-        jitter(cat.rng, IRIS[cat.rng.integers(len(IRIS))]),
-        cat.rng.uniform(0.8, 1.1),
-    )
+    rng = cat.rng
+    iris = jitter(rng, IRIS[rng.integers(len(IRIS))])
+    wake = rng.uniform(0.8, 1.1)
     for side in (-1, 1):
-        ex, rx = 4.7 * side + 3.2 * yaw, 2.6 * (1 - 0.3 * max(0, side * yaw))
+        ex = 4.7 * side + 3.2 * yaw
+        rx = 2.6 * (1 - 0.3 * max(0, side * yaw))
         cat.put(at(ellipse(ex, -0.6, rx, 2.6 * wake)), EYE, iris, edge=0.9)
         cat.touch(at(ellipse(ex + 0.3 * yaw, -0.6, rx * rng.uniform(0.35, 0.6), 2.1 * wake)), DARK)
         cat.touch(at(ellipse(ex - 0.8, -1.5, 0.7, 0.7)), (1, 1, 1))
@@ -209,16 +200,14 @@ def face(cat, at, yaw):
     cat.put(at([(mx - 1.9, 2.4), (mx + 1.9, 2.4), (mx, 4.8)]), NOSE, PINK, edge=0)
     for side in (-1, 1):
         for rise in (-0.8, 1.2):
-            cat.touch(
-                at(limb([(mx + 4 * side, 5), (mx + 12.5 * side, 5 + rise * 2)], 0.35)),
-                WHITE,
-                opacity=0.6,
-            )
+            whisker = limb([(mx + 4 * side, 5), (mx + 12.5 * side, 5 + rise * 2)], 0.35)
+            cat.touch(at(whisker), WHITE, opacity=0.6)
 
 
 def sitting(cat, rng):
-    """Facing us."""
-    fat, sway = rng.uniform(-2, 3), rng.normal(0, 1.5)
+    """A cat that sits and faces us."""
+    fat = rng.uniform(-2, 3)
+    sway = rng.normal(0, 1.5)
     tail(
         cat,
         [(42, 55), (52 + fat, 55), (56 + sway, 47), (53, rng.uniform(34, 42))],
@@ -241,10 +230,9 @@ def sitting(cat, rng):
     )
     cat.bands([(42, 30), (48 + fat, 52)], 9, BACK, 4)
     for side in (-1, 1):
-        cat.put(
-            ellipse(32 + side * (12 + fat * 0.7), 51, 5.6, 7.2, -side * 0.15), LEG, texture="fur"
-        )
-        paw(cat, 32 + side * (12 + fat * 0.7), 58)
+        x = 32 + side * (12 + fat * 0.7)
+        cat.put(ellipse(x, 51, 5.6, 7.2, -side * 0.15), LEG, texture="fur")
+        paw(cat, x, 58)
     for side in (-1, 1):
         leg(cat, [(32 + side * 5, 38), (32 + side * 4.6, 48), (33 + side * 4.2, 57)], (6.5, 5.5, 5))
     patches(cat)
@@ -257,8 +245,9 @@ def sitting(cat, rng):
 
 
 def walking(cat, rng):
-    """Standing or walking in side view."""
-    step, up = rng.uniform(-4, 4), rng.uniform(-1, 1)
+    """A cat that stands or walks, in side view."""
+    step = rng.uniform(-4, 4)
+    up = rng.uniform(-1, 1)
     tail(
         cat,
         [(50, 31), (55, 26 + 6 * up), (58, 18 + 12 * up), (54 + 3 * up, 10 + 16 * up)],
@@ -300,10 +289,9 @@ def walking(cat, rng):
 
 
 def lying(cat, rng):
-    """A loaf in side view; with a stretch, the forelegs reach out; the tail lies in front or
-    behind.
-    """
-    reach, high = rng.uniform(-4, 4), rng.uniform(-2, 3)
+    """A cat that lies on its belly, in side view, with its tail in front or behind."""
+    reach = rng.uniform(-4, 4)
+    high = rng.uniform(-2, 3)
     front = rng.random() < 0.6
     if not front:
         tail(cat, [(54, 54), (61, 51), (62, 42), (58, rng.uniform(30, 36))], rng.uniform(4, 5.5))
@@ -340,7 +328,7 @@ def lying(cat, rng):
 
 
 def lounging(cat, rng):
-    """Stretched on its side: the belly towards us, the legs towards our feet."""
+    """A cat that lies on its side, its belly towards us and its legs downwards."""
     a, b = rng.uniform(-4, 4, 2)
     tail(cat, [(53, 48), (60, 46), (62, 38), (57 + a / 2, 32 + b)], rng.uniform(4, 5.5))
     torso(
@@ -381,7 +369,9 @@ def room(c, rng, floor, hue):
         texture=rng.choice([None, "stripes", "checks", "cloud"]),
         contrast=0.06,
     )
-    x, y, frame = rng.uniform(-4, 48), rng.uniform(-2, 6), hue(0.6, 1)
+    x = rng.uniform(-4, 48)
+    y = rng.uniform(-2, 6)
+    frame = hue(0.6, 1)
     c.fill(box(x, y, x + 20, y + 22), frame)
     c.fill(box(x + 1.5, y + 1.5, x + 18.5, y + 20.5), hue(0.15, 1), texture="cloud", contrast=0.25)
     if rng.random() < 0.6:
@@ -399,7 +389,8 @@ def room(c, rng, floor, hue):
         contrast=0.12,
     )
     if rng.random() < 0.5:
-        colour, left = hue(0.3, 0.8), rng.uniform(-16, 12)
+        colour = hue(0.3, 0.8)
+        left = rng.uniform(-16, 12)
         back = [
             (left, floor + 4),
             (left + 1, 26),
@@ -437,7 +428,8 @@ def ledge(c, rng, floor, hue):
 
 def thing(c, rng, x, y, colour):
     """A ball of yarn, a pot with a plant, or a cushion."""
-    r, kind = rng.uniform(5, 8), rng.integers(3)
+    r = rng.uniform(5, 8)
+    kind = rng.integers(3)
     if kind == 0:
         c.fill(ellipse(x, y - r, r, r), colour, BACKGROUND, "stripes", 0.3)
     elif kind == 1:
@@ -445,16 +437,13 @@ def thing(c, rng, x, y, colour):
         pot = [(x - r, y - 1.6 * r), (x + r, y - 1.6 * r), (x + 0.7 * r, y), (x - 0.7 * r, y)]
         c.fill(pot, colour, BACKGROUND, shade=0.3)
     else:
-        c.fill(
-            smooth(turn(box(x - r, y - 2 * r, x + r, y), rng.uniform(-0.5, 0.5), (x, y - r))),
-            colour,
-            BACKGROUND,
-            rng.choice([None, "checks", "stripes", "spots"]),
-        )
+        cushion = turn(box(x - r, y - 2 * r, x + r, y), rng.uniform(-0.5, 0.5), (x, y - r))
+        weave = rng.choice([None, "checks", "stripes", "spots"])
+        c.fill(smooth(cushion), colour, BACKGROUND, weave)
 
 
 def plant(c, rng, x, y):
-    """Five blades that part from one foot."""
+    """Five leaves that spread from one point."""
     green = jitter(rng, (0.25, 0.5, 0.25), 0.08)
     for lean in rng.normal(0, 0.6, 5):
         path = [
@@ -474,19 +463,20 @@ def scene(rng):
     def hue(low, high):
         """A colour of the room, as bright as asked; one in five is a colour of the coat."""
         tone = ROOM[rng.integers(len(ROOM))]
-        tone = (
-            coat[rng.integers(3)]
-            if rng.random() < 0.2
-            else tone * rng.uniform(low, high) / tone.max()
-        )
+        if rng.random() < 0.2:
+            tone = coat[rng.integers(3)]
+        else:
+            tone = tone * rng.uniform(low, high) / tone.max()
         return jitter(rng, tone, 0.04)
 
     foot = cat.place([(32, 58)])[0, 1]
-    (room, room, garden, ledge)[rng.integers(4)](c, rng, min(foot - rng.uniform(2, 16), 60), hue)
+    place = (room, room, garden, ledge)[rng.integers(4)]
+    place(c, rng, min(foot - rng.uniform(2, 16), 60), hue)
     for x in rng.uniform(0, 64, rng.integers(0, 4)):
         thing(c, rng, x, foot - rng.uniform(-2, 6), jitter(rng, coat[rng.integers(3)]))
     cat.touch(ellipse(34, 59, 26, 3.5), (0, 0, 0), opacity=0.3)
-    (sitting, walking, lying, lounging)[rng.choice(4, p=(0.3, 0.3, 0.22, 0.18))](cat, rng)
+    pose = (sitting, walking, lying, lounging)[rng.choice(4, p=(0.3, 0.3, 0.22, 0.18))]
+    pose(cat, rng)
     if rng.random() < 0.3:
         x = rng.choice([rng.uniform(4, 22), rng.uniform(42, 60)])
         thing(c, rng, x, 64 + rng.uniform(-2, 3), jitter(rng, cat.fur, 0.15))

@@ -1,6 +1,4 @@
-"""Four classes for the smoke test: a horse whose parts are merged into background, front, body and
-rider.
-"""
+"""Four classes for the smoke test: the horse scenes with background, front, body and rider."""
 
 import numpy as np
 
