@@ -29,6 +29,7 @@ CONVERT = (
     "(a .pt or .safetensors file of its tensors, under the names of guided-diffusion's UNetModel) "
     "and write a .json with flags, checkpoint, steps and blocks beside it"
 )
+CLASS_CONDITIONAL = "class-conditional networks are not read"  # they want a class at every call
 
 
 @dataclass
@@ -97,7 +98,10 @@ class Tap:
 
 
 def create(flags):
-    """(U-Net, diffusion) of guided-diffusion; ValueError names a flag that it does not have."""
+    """(U-Net, diffusion) of guided-diffusion.
+
+    ValueError names a flag that it does not have; it is also raised for a class-conditional one.
+    """
     known = script_util.model_and_diffusion_defaults()
     flags = {flag: value for flag, value in flags.items() if flag not in ONLY_FOR_SAMPLING}
     unknown = [flag for flag in flags if flag not in known]
@@ -105,6 +109,8 @@ def create(flags):
         raise ValueError(
             f"unknown guided-diffusion flag {unknown[0]!r}; choose from {', '.join(known)}"
         )
+    if flags.get("class_cond"):
+        raise ValueError(f"flag class_cond: {CLASS_CONDITIONAL}")
     return script_util.create_model_and_diffusion(**{**known, **flags, "use_fp16": False})
 
 
@@ -113,7 +119,7 @@ def describe(backbone):
 
     backbone: a name in BACKBONES, a .json file beside its weights, or somebody's own dataset.yml,
     which names a backbone and may state other steps and blocks. ValueError or FileNotFoundError for
-    a name that is unknown and for a file that is absent or incomplete.
+    a name that is unknown and for a file that is absent, incomplete or wrong.
     """
     if backbone in BACKBONES:
         return dict(BACKBONES[backbone])
@@ -130,6 +136,18 @@ def describe(backbone):
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such backbone file; {choices}")
     spec = read_json(path)
+    _check_description(path, spec)
+    spec["checkpoint"] = str(path.parent / spec["checkpoint"])
+    return spec
+
+
+def _check_description(path, spec):
+    """ValueError if `spec`, the content of the file `path`, does not describe a backbone."""
+    if not isinstance(spec, dict):
+        raise ValueError(
+            f"{path}: holds {_shown(spec)}; "
+            "an object with flags, checkpoint, steps and blocks is needed"
+        )
     if "_class_name" in spec:
         raise ValueError(f"{path}: {CONVERT}")
     missing = [key for key in ("flags", "checkpoint", "steps", "blocks") if key not in spec]
@@ -138,8 +156,58 @@ def describe(backbone):
             f"{path}: {missing[0]!r} is missing; "
             "a backbone file has flags, checkpoint, steps and blocks"
         )
-    spec["checkpoint"] = str(path.parent / spec["checkpoint"])
-    return spec
+    for key in ("steps", "blocks"):
+        numbers = spec[key]
+        if not isinstance(numbers, list) or any(type(number) is not int for number in numbers):
+            raise ValueError(
+                f"{path}: {key}: {_shown(numbers)}; "
+                "a list of whole numbers is needed, such as [50, 150]"
+            )
+    checkpoint = spec["checkpoint"]
+    if not isinstance(checkpoint, str):
+        raise ValueError(
+            f"{path}: checkpoint: {_shown(checkpoint)}; the name of a file is needed, "
+            'such as "unet.pt"'
+        )
+    _check_flags(path, spec["flags"])
+
+
+# What a flag has to be, by the type of guided-diffusion's own value.
+NEEDED = {
+    bool: "true or false is needed",
+    int: "a whole number is needed",
+    float: "a number is needed",
+    str: 'text in quotes is needed, such as "16,8" or "linear"',
+}
+
+
+def _check_flags(path, flags):
+    """ValueError if `flags` of the file `path` have another type or are class-conditional."""
+    if not isinstance(flags, dict):
+        raise ValueError(
+            f"{path}: flags: {_shown(flags)}; an object is needed, such as "
+            '{"image_size": 64, "num_channels": 32}'
+        )
+    if "image_size" not in flags:
+        raise ValueError(
+            f"{path}: flags: 'image_size' is missing; a whole number is needed, such as 64"
+        )
+    known = script_util.model_and_diffusion_defaults()
+    for flag, value in flags.items():
+        if flag not in known:
+            continue  # `create` refuses it and names the choices
+        wanted = type(known[flag])
+        allowed = (int, float) if wanted is float else (wanted,)
+        if type(value) not in allowed:
+            raise ValueError(f"{path}: flags: {flag}: {_shown(value)}; {NEEDED[wanted]}")
+    if flags.get("class_cond"):
+        raise ValueError(f"{path}: flags: class_cond: true; {CLASS_CONDITIONAL}")
+
+
+def _shown(value):
+    """`value` as it stands in a JSON file, 40 characters at most and three dots."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def checkpoint_path(backbone, data="data"):
@@ -388,7 +456,6 @@ def _checked_state(path, model, backbone):
 
 # Values of the flags that decide the names and shapes of the tensors.
 POSSIBLE = {
-    "class_cond": (True, False),
     "learn_sigma": (True, False),
     "resblock_updown": (True, False),
     "use_scale_shift_norm": (True, False),
@@ -403,11 +470,14 @@ POSSIBLE = {
 def _likely_flag(flags, wanted, found):
     """In words, the change of one flag with which most tensors fit; "" if none helps.
 
-    wanted, found: {name: shape} of the network and of the file. Networks are made without memory.
+    For a class-conditional checkpoint, in words that it is not read. wanted, found: {name: shape}
+    of the network and of the file. Networks are made without memory.
     """
     least, words = _n_differences(wanted, found), ""
     if not wanted.keys() & found.keys():  # it is something else
         return words
+    if "label_emb.weight" in found:
+        return f"; it is class-conditional, and {CLASS_CONDITIONAL}"
     for flag, values in POSSIBLE.items():
         for value in values:
             try:

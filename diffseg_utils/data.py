@@ -1,6 +1,7 @@
 """Images and labels of a split, painted or from files; every check of input; tiny regions."""
 
 import hashlib
+import tokenize
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,18 @@ from PIL import Image, UnidentifiedImageError
 from .scenes import paint
 
 IMAGES = (".png", ".jpg", ".jpeg")
+# What numpy raises for a damaged .npy file. Its header is the text of a Python dict, so it may fail
+# as source code does, or state a shape that no memory can hold.
+DAMAGED_NPY = (
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    TypeError,
+    MemoryError,
+    OverflowError,
+)
 
 
 class Sample(NamedTuple):
@@ -46,13 +59,13 @@ def samples(preset, split, root="data"):
 
         yield from islice(samples_of(preset, split), n_images)
     else:
-        for path in image_files(preset, split, root):
+        for path in published_images(preset, split, root):
             image = read_image(path)
             label = read_label(path.with_suffix(".npy"), preset)
             yield Sample(path.stem, image, label)
 
 
-def image_files(preset, split, root="data"):
+def published_images(preset, split, root="data"):
     """The paths of the images of a split: the first ones in string order, as published."""
     folder = Path(root) / "datasets" / preset.name / dict(preset.folders)[split]
     if not folder.is_dir():
@@ -79,7 +92,7 @@ def files_of(preset, split, root="data"):
         from .own.folder import pairs_of
 
         return [path for pair in pairs_of(preset, split) for path in pair]
-    images = image_files(preset, split, root)
+    images = published_images(preset, split, root)
     return [path for image in images for path in (image, image.with_suffix(".npy"))]
 
 
@@ -155,7 +168,7 @@ def read_label(path, preset):
     try:
         with open(path, "rb") as file:
             label = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except DAMAGED_NPY as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: not a readable .npy label ({reason})") from None
     size, n_classes, ignored = preset.label_size, preset.n_classes, preset.ignore_label

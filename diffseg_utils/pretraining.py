@@ -3,11 +3,14 @@
 An interrupted training goes on to the same numbers.
 """
 
+import hashlib
 import io
+import lzma
 import math
 import tarfile
 import time
-from dataclasses import dataclass, replace
+import zlib
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -79,10 +82,7 @@ def photographs(source, size=64):
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such folder or archive of images")
     read = _images_of_folder if source.is_dir() else _images_of_archive
-    try:
-        images = [_resized(image, size) for image in read(source)]
-    except tarfile.TarError as error:
-        raise ValueError(f"{source}: not a readable archive ({error})") from None
+    images = [_resized(image, size) for image in read(source)]
     if not images:
         raise ValueError(f"{source}: holds no image ({', '.join(IMAGES)})")
     return np.stack(images)
@@ -92,16 +92,28 @@ def _images_of_folder(folder):
     """Yield the images of a folder and of the folders in it."""
     paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGES]
     for path in sorted(paths, key=str):
-        yield read_image(path)
+        if not path.is_dir():
+            yield read_image(path)
+
+
+# What reading a damaged archive raises. OSError: for a wrong checksum of gzip. KeyError: for a link
+# to a file that is not there.
+DAMAGED_ARCHIVE = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, KeyError)
 
 
 def _images_of_archive(archive):
-    """Yield the images of a tar archive."""
-    with tarfile.open(archive) as tar:
-        members = [m for m in tar if Path(m.name).suffix.lower() in IMAGES]
-        for member in sorted(members, key=lambda m: m.name):
-            content = io.BytesIO(tar.extractfile(member).read())
-            yield read_image(content, f"{archive}:{member.name}")
+    """Yield the images of a tar archive; ValueError if it is damaged."""
+    try:
+        with tarfile.open(archive) as tar:
+            members = [m for m in tar if Path(m.name).suffix.lower() in IMAGES]
+            for member in sorted(members, key=lambda m: m.name):
+                file = tar.extractfile(member)
+                if file is None:
+                    continue  # a folder
+                yield read_image(io.BytesIO(file.read()), f"{archive}:{member.name}")
+    except DAMAGED_ARCHIVE as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise ValueError(f"{archive}: not a readable archive ({reason})") from None
 
 
 def _resized(image, size):
@@ -159,15 +171,21 @@ def pretrain(
     EMA, optimiser and log, saved every `save_every` seconds. So an interrupted training goes on to
     the same numbers, and a finished one can be made longer.
 
-    keep: numbers of images at which the EMA is also written to <state>_<images>.safetensors.
-    minutes: stop earlier after so long. report(images, loss) is called at every row of the log.
+    keep: numbers of images; when so many have been seen, in whole batches, the EMA is also written
+    beside `state`, to <state without .pt>_<images seen>.safetensors. minutes: stop earlier after so
+    long. report(images, loss) is called at every row of the log.
+
+    ValueError: fewer images to see than one batch, or `state` is that of a training with other
+    flags, settings, images or weights to begin with.
     """
-    settings = settings or Settings()
-    training = _Pretraining(flags, start, settings, device)
-    if Path(state).exists():
+    state, settings = Path(state), settings or Settings()
+    n_steps = steps_of(n_images, settings.batch)
+    if not n_steps:
+        raise ValueError(f"n_images is {n_images}, less than one batch of {settings.batch} images")
+    training = _Pretraining(flags, images, start, settings, device)
+    if state.exists():
         training.restore(state)
-    n_steps = n_images // settings.batch
-    kept_steps = {seen // settings.batch for seen in keep}
+    kept_steps = {steps_of(n, settings.batch) for n in keep}
     seconds_before = training.log[-1][2] if training.log else 0.0
     began = last_save = time.monotonic()
     losses = []  # since the last row of the log
@@ -175,7 +193,8 @@ def pretrain(
         losses.append(training.update(images, training.step / n_steps))
         seen = training.step * settings.batch
         if training.step in kept_steps:
-            save_weights(training.ema, f"{Path(state).with_suffix('')}_{seen}.safetensors")
+            name = f"{state.name.removesuffix('.pt')}_{seen}.safetensors"
+            save_weights(training.ema, state.with_name(name))
         last = training.step == n_steps
         if training.step % log_every and not last:
             continue
@@ -194,13 +213,19 @@ def pretrain(
     return training.ema, pd.DataFrame(training.log, columns=["images", "loss", "seconds"])
 
 
-KEPT = tuple(10_000 * 2**i for i in range(8))  # images seen at which a checkpoint is kept
+def steps_of(n_images, batch):
+    """The steps in which a training sees `n_images`; what fills no batch is left out."""
+    return n_images // batch
+
+
+# Images seen at which a checkpoint is kept, or the whole batches below.
+KEPT = tuple(10_000 * 2**i for i in range(8))
 
 
 def train_checkpoints(
     spec, images, n_images, output, records, start="", *, minutes=None, device="cpu", report=None
 ):
-    """Train a denoiser; returns {images seen: .json of the backbone}.
+    """Train a denoiser; returns {images seen: .json of the backbone}, of all that were kept.
 
     On a GPU with the settings ON_GPU, on a CPU in small batches at a constant rate. A batch has no
     more images than there are.
@@ -209,37 +234,42 @@ def train_checkpoints(
     [M, S, S, 3]. n_images: to see in this training. output: weights, state and checkpoints get this
     path as their beginning. records: the folder of <name>_log.csv. start: a backbone to begin with;
     the images that it has seen count. minutes: stop earlier after so long. report(done, total).
+
+    ValueError: see `pretrain`.
     """
     output, records = Path(output), Path(records)
     output.parent.mkdir(parents=True, exist_ok=True)
     before = images_seen(start) if start else 0
-    kept = [n for n in KEPT if n < n_images]
     settings = Settings(rate=3e-4 if start else 2e-4, seed=int(bool(start)))
     if torch.device(device).type == "cuda":
         settings = replace(ON_GPU, seed=settings.seed)
-    settings = replace(settings, batch=min(settings.batch, len(images)))
+    batch = min(settings.batch, len(images))
+    settings = replace(settings, batch=batch)
+    total = steps_of(n_images, batch) * batch
+    kept = [steps_of(n, batch) * batch for n in KEPT]
     ema, log = pretrain(
         spec["flags"],
         images,
         n_images,
-        output.with_suffix(".pt"),
+        output.with_name(f"{output.name}.pt"),
         weights_of(start) if start else None,
         settings,
-        keep=kept,
+        keep=[n for n in kept if n < total],
         minutes=minutes,
         device=device,
         report=lambda seen, loss: report(seen, n_images) if report else None,
     )
-    save_weights(ema, output.with_suffix(".safetensors"))
+    save_weights(ema, output.with_name(f"{output.name}.safetensors"))
     _save_log(log, records, output.name, start, before)
 
-    names = {n: f"{output.name}_{n}" for n in kept}
-    names[int(log.images.iloc[-1])] = output.name
+    seen = int(log.images.iloc[-1])
+    names = {n: f"{output.name}_{n}" for n in kept if 0 < n < seen}
+    names[seen] = output.name
     found = {}
     for n, name in names.items():
         checkpoint = output.with_name(f"{name}.safetensors")
         if not checkpoint.exists():
-            continue  # the training ended earlier
+            continue  # this was once the end of the training, which was made longer
         described = {key: spec[key] for key in ("flags", "steps", "blocks")}
         described |= {"checkpoint": checkpoint.name, "images": before + n}
         write_json(output.with_name(f"{name}.json"), described)
@@ -271,7 +301,8 @@ def _save_log(log, records, name, start, before):
 class _Pretraining:
     """A U-Net in training: its weights, their EMA, the optimiser, the step and the log."""
 
-    def __init__(self, flags, start, settings, device):
+    def __init__(self, flags, images, start, settings, device):
+        self.decided_by = _what_decides(flags, images, start, settings)
         torch.manual_seed(settings.seed)
         self.settings, self.device = settings, torch.device(device)
         self.model, self.diffusion = create(flags)
@@ -322,6 +353,7 @@ class _Pretraining:
     def save(self, path):
         """Write everything that an interrupted training needs to go on."""
         state = {
+            "decided_by": self.decided_by,
             "model": self.model.state_dict(),
             "ema": self.ema,
             "optimiser": self.optimiser.state_dict(),
@@ -332,13 +364,56 @@ class _Pretraining:
             torch.save(state, temporary)
 
     def restore(self, path):
-        """Go on from a file that `save` wrote."""
+        """Go on from a file that `save` wrote; ValueError if it is that of another training."""
         saved = torch.load(path, map_location=self.device, weights_only=True)
+        _check_same_training(path, self.decided_by, saved.get("decided_by"))
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.ema = saved["ema"]
         self.step = saved["step"]
         self.log = saved["log"]
+
+
+def _what_decides(flags, images, start, settings):
+    """{name: value} of all that decides the weights of a training, except for its length.
+
+    All pixels count, and all weights of `start`: of both it holds the SHA-256.
+    """
+    named = {f"flag {flag}": value for flag, value in flags.items()}
+    named |= asdict(settings)
+    named["set of images"] = _checksum({"images": images})
+    named["start"] = None
+    if start:
+        named["start"] = _checksum({name: w.float().cpu().numpy() for name, w in start.items()})
+    return named
+
+
+def _checksum(arrays):
+    """The SHA-256 of {name: array}, whatever their order."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _check_same_training(path, now, before):
+    """ValueError if the state `path` is of a training that something else has decided.
+
+    now, before: of `_what_decides`; before is None where the state has none.
+    """
+    if before is None:
+        raise ValueError(
+            f"{path}: does not say of which training it is the state, because an earlier version "
+            "of this kit wrote it; choose another output or delete it"
+        )
+    different = [name for name in now | before if now.get(name) != before.get(name)]
+    if different:
+        differ = "differs" if len(different) == 1 else "differ"
+        raise ValueError(
+            f"{path}: the state of another training (its {', '.join(different)} {differ}); "
+            "choose another output or delete it"
+        )
 
 
 def _rate(settings, step, progress):

@@ -12,7 +12,14 @@ import torch
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from diffseg_utils.backbone import Tap, anatomy, create, load_backbone, shared_noise
+from diffseg_utils.backbone import (
+    Tap,
+    anatomy,
+    create,
+    load_backbone,
+    shared_noise,
+    weights_of,
+)
 from diffseg_utils.data import to_input
 from diffseg_utils.presets import BACKBONES
 
@@ -169,7 +176,6 @@ def test_unexpected_keys_are_named(write, tiny_weights):
     [
         ({"num_res_blocks": 2}, "with the flag num_res_blocks: 1 it fits"),
         ({"num_channels": 64}, "with the flag num_channels: 32 it fits"),
-        ({"class_cond": True}, "with the flag class_cond: False it fits"),
         ({"learn_sigma": False}, "with the flag learn_sigma: True it fits"),
         ({"use_scale_shift_norm": False}, "with the flag use_scale_shift_norm: True it fits"),
         ({"resblock_updown": False}, "with the flag resblock_updown: True it fits"),
@@ -182,6 +188,25 @@ def test_unexpected_keys_are_named(write, tiny_weights):
 def test_the_flag_that_likely_differs_is_named(write, tiny_spec, flags, words):
     sentence = refusal(ValueError, write(flags={**tiny_spec["flags"], **flags}))
     assert sentence.endswith(words), sentence
+
+
+def test_class_conditional_networks_are_refused(write, tiny_spec, tiny_weights):
+    """They want a class at every call."""
+    flags = tiny_spec["flags"] | {"class_cond": True}
+    weights = tiny_weights | {"label_emb.weight": torch.zeros(1000, 128)}
+    path = write(weights, flags=flags)
+    words = "own.json: flags: class_cond: true; class-conditional networks are not read"
+    for read in (load_backbone, anatomy, weights_of):
+        with pytest.raises(ValueError, match=words):
+            read(path)
+    assert refusal(ValueError, path, random_weights=0).endswith(words)
+    with pytest.raises(ValueError, match="class-conditional networks are not read"):
+        create(flags)
+
+    sentence = refusal(ValueError, write(weights))  # the flags say that it is unconditional
+    assert "unet.pt: 1 unexpected keys of 144, such as label_emb.weight; this is not" in sentence
+    assert sentence.endswith("it is class-conditional, and class-conditional networks are not read")
+    assert "with the flag" not in sentence, "with class_cond: true it is not read either"
 
 
 def test_a_file_of_something_else_names_no_flag(write):
@@ -279,6 +304,55 @@ def test_pickled_code_is_not_executed(write, tmp_path):
 )
 def test_mistakes_in_a_backbone_file(write, changes, message):
     assert message in refusal(ValueError, write(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"steps": 50}, "steps: 50; a list of whole numbers is needed, such as [50, 150]"),
+        ({"steps": "50 150"}, 'steps: "50 150"; a list of whole numbers is needed'),
+        ({"steps": [50.5]}, "steps: [50.5]; a list of whole numbers is needed"),
+        ({"blocks": ["2"]}, 'blocks: ["2"]; a list of whole numbers is needed'),
+        ({"blocks": [True]}, "blocks: [true]; a list of whole numbers is needed"),
+        ({"checkpoint": None}, "checkpoint: null; the name of a file is needed"),
+        ({"flags": ["image_size", 32]}, 'flags: ["image_size", 32]; an object is needed'),
+        ({"flags": {"num_channels": 32}}, "flags: 'image_size' is missing; a whole number is"),
+    ],
+)
+def test_values_of_another_type_in_a_backbone_file(write, changes, message):
+    path = Path(write())
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert f"own.json: {message}" in refusal(ValueError, str(path))
+
+
+@pytest.mark.parametrize(
+    "flag, value, message",
+    [
+        ("attention_resolutions", [16, 8], '[16, 8]; text in quotes is needed, such as "16,8"'),
+        ("image_size", "32", '"32"; a whole number is needed'),
+        ("num_channels", 32.5, "32.5; a whole number is needed"),
+        ("num_res_blocks", True, "true; a whole number is needed"),
+        ("dropout", None, "null; a number is needed"),
+        ("learn_sigma", "False", '"False"; true or false is needed'),
+        ("channel_mult", [1] * 100, "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ...; text in quotes"),
+    ],
+)
+def test_flags_of_another_type(write, tiny_spec, flag, value, message):
+    sentence = refusal(ValueError, write(flags=tiny_spec["flags"] | {flag: value}))
+    assert f"own.json: flags: {flag}: {message}" in sentence
+
+
+def test_a_number_of_a_flag_may_be_whole(write, tiny_spec):
+    assert load_backbone(write(flags=tiny_spec["flags"] | {"dropout": 0})).blocks == [0, 1, 3]
+
+
+@pytest.mark.parametrize("content", ["3", "null", '["flags"]', '"_class_name"'])
+def test_a_backbone_file_that_holds_no_object(write, content):
+    path = Path(write())
+    path.write_text(content)
+    assert refusal(ValueError, str(path)).endswith(
+        f"own.json: holds {content}; an object with flags, checkpoint, steps and blocks is needed"
+    )
 
 
 def test_files_that_are_not_there(write, tmp_path):

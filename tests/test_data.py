@@ -233,6 +233,24 @@ def test_a_truncated_label(root, train_folder, share):
     assert "2.npy: not a readable .npy label (" in refusal(ValueError, root)
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"'shape': (8, 8, }",  # numpy raises tokenize.TokenError,
+        b"'shape': (8, 8), }\n  a\n b",  # IndentationError,
+        b"b'shape': (8, 8), }",  # TypeError,
+        b"'shape': (999999999999999999, 8)}",  # MemoryError
+        b"'shape': (9999999999999999999999999999, 8)}",  # and OverflowError
+    ],
+)
+def test_a_label_with_a_damaged_header(root, train_folder, damaged):
+    path = train_folder / "2.npy"
+    content, whole = path.read_bytes(), b"'shape': (8, 8), }".ljust(50)
+    assert whole in content
+    path.write_bytes(content.replace(whole, damaged.ljust(50)))
+    assert "2.npy: not a readable .npy label (" in refusal(ValueError, root)
+
+
 def test_an_archive_in_place_of_a_label(root, train_folder):
     with open(train_folder / "2.npy", "wb") as file:
         np.savez(file, label=np.zeros((8, 8), np.uint8))

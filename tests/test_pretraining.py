@@ -2,8 +2,14 @@
 writes can be loaded.
 """
 
+import gzip
 import json
+import lzma
+import os
+import re
 import tarfile
+import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +43,7 @@ FLAGS = dict(
     diffusion_steps=1000,
     noise_schedule="linear",
 )
+SPEC = dict(flags=FLAGS, steps=[50], blocks=[0, 1])
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +95,74 @@ def test_a_finished_training_is_not_repeated(short, monkeypatch):
     expected, _ = short()
     monkeypatch.setattr(pretraining, "_batch", None)
     assert_close(short()[0], expected, atol=0, rtol=0)
+
+
+def test_a_finished_training_can_be_made_longer(images, short, tmp_path):
+    expected, _ = short(tmp_path / "whole.pt")
+    settings = Settings(batch=4)
+    pretrain(FLAGS, images, 8, tmp_path / "state.pt", None, settings, log_every=1)
+    weights, log = short()
+    assert_close(weights, expected, atol=0, rtol=0)
+    assert log.images.tolist() == [4, 8, 12]
+
+
+OTHER_PIXEL = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), np.uint8)  # as `images`
+OTHER_PIXEL[-1, -1, -1, -1] ^= 1
+
+
+@pytest.mark.parametrize(
+    "changes, what",
+    [
+        ({"flags": FLAGS | {"dropout": 0.5}}, "flag dropout differs"),
+        ({"flags": {f: FLAGS[f] for f in FLAGS if f != "learn_sigma"}}, "flag learn_sigma differs"),
+        ({"settings": Settings(batch=5)}, "batch differs"),
+        ({"settings": Settings(batch=4, rate=1e-3, focus=(20, 350))}, "rate, focus differ"),
+        ({"images": OTHER_PIXEL}, "set of images differs"),
+        ({"images": OTHER_PIXEL[:8]}, "set of images differs"),
+        ({"n_images": 12, "start": None}, "start differs"),
+    ],
+)
+def test_the_state_of_another_training_is_refused(images, tmp_path, changes, what):
+    start, _ = pretrain(FLAGS, images, 4, tmp_path / "start.pt", None, Settings(batch=4))
+    state = tmp_path / "own.pt"
+    first = dict(
+        flags=FLAGS, images=images, n_images=8, state=state, start=start, settings=Settings(batch=4)
+    )
+    expected, _ = pretrain(**first)
+    with pytest.raises(ValueError) as caught:
+        pretrain(**first | changes)
+    assert str(caught.value) == (
+        f"{state}: the state of another training (its {what}); choose another output or delete it"
+    )
+    assert_close(pretrain(**first)[0], expected, atol=0, rtol=0)
+
+
+def test_a_start_with_other_weights_is_another_training(images, tmp_path):
+    rest = Settings(batch=4)
+    start, _ = pretrain(FLAGS, images, 4, tmp_path / "start.pt", None, rest)
+    moved = {name: weight.clone() for name, weight in start.items()}
+    moved["out.2.bias"][0] += 1e-3
+    pretrain(FLAGS, images, 8, tmp_path / "own.pt", start, rest)
+    pretrain(FLAGS, images, 8, tmp_path / "own.pt", dict(reversed(start.items())), rest)
+    with pytest.raises(ValueError, match=r"own\.pt: .* another training \(its start differs\);"):
+        pretrain(FLAGS, images, 8, tmp_path / "own.pt", moved, rest)
+
+
+def test_a_state_that_does_not_say_of_which_training_it_is(short, tmp_path):
+    short()
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    del saved["decided_by"]
+    torch.save(saved, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"state\.pt: .* an earlier version of this kit wrote it"):
+        short()
+
+
+def test_a_training_of_less_than_one_batch_is_refused(images, tmp_path):
+    with pytest.raises(ValueError, match="n_images is 9, less than one batch of 10 images"):
+        train_checkpoints(SPEC, images, 9, tmp_path / "own", tmp_path)
+    with pytest.raises(ValueError, match="n_images is 3, less than one batch of 4 images"):
+        pretrain(FLAGS, images, 3, tmp_path / "own.pt", None, Settings(batch=4))
+    assert not list(tmp_path.iterdir()), "nothing was written"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +227,53 @@ def test_checkpoints_are_described_and_their_log_is_kept(images, tmp_path, monke
     (tmp_path / "a" / "unknown.json").write_text(json.dumps(unknown))
     with pytest.raises(ValueError, match=r'unknown\.json: the number of images .* as "images"'):
         pretraining.images_seen(str(tmp_path / "a" / "unknown.json"))
+
+
+@pytest.mark.parametrize(
+    "n_images, kept",
+    [
+        (48, {10: "own_10.json", 30: "own_30.json", 40: "own.json"}),
+        (30, {10: "own_10.json", 30: "own.json"}),  # 32 images would be the end
+    ],
+)
+def test_checkpoints_are_kept_where_no_number_of_batches_fits(
+    images, tmp_path, monkeypatch, n_images, kept
+):
+    monkeypatch.setattr(pretraining, "KEPT", (6, 16, 32))
+    made = train_checkpoints(SPEC, images, n_images, tmp_path / "own", tmp_path)
+    assert made == {seen: str(tmp_path / name) for seen, name in kept.items()}
+    for seen, path in made.items():
+        assert pretraining.images_seen(path) == seen and load_backbone(path).blocks == [0, 1]
+    written = {path.name for path in tmp_path.glob("own*.json")}
+    assert written == set(kept.values())
+    assert len(list(tmp_path.glob("own*.safetensors"))) == len(kept)
+
+
+def test_a_checkpoint_of_an_earlier_training_is_not_taken_for_one_of_this(
+    images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pretraining, "KEPT", (10, 20))
+    monkeypatch.setattr(pretraining, "pretrain", partial(pretrain, log_every=1))
+    train_checkpoints(SPEC, images, 30, tmp_path / "own", tmp_path)
+    (tmp_path / "own.pt").unlink()
+    made = train_checkpoints(SPEC, images[:8], 30, tmp_path / "own", tmp_path, minutes=0)
+    assert made == {8: str(tmp_path / "own.json")}, "it ended after one batch"
+
+
+def test_the_name_of_an_output_may_have_a_dot(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "KEPT", (10,))
+    made = train_checkpoints(SPEC, images, 20, tmp_path / "v1.2", tmp_path / "records")
+    assert made == {10: str(tmp_path / "v1.2_10.json"), 20: str(tmp_path / "v1.2.json")}
+    assert {path.name for path in tmp_path.glob("v1*")} == {
+        "v1.2.pt",
+        "v1.2.safetensors",
+        "v1.2.json",
+        "v1.2_10.safetensors",
+        "v1.2_10.json",
+    }
+    assert weights_of(made[20]).keys() == weights_of(made[10]).keys()
+    train_checkpoints(SPEC, images, 10, tmp_path / "v1.3", tmp_path / "records", made[20])
+    assert pd.read_csv(tmp_path / "records" / "v1.3_log.csv").images.tolist() == [20, 30]
 
 
 def test_batches_visit_every_image_once_an_epoch_and_mirror_half(images):
@@ -229,6 +351,69 @@ def test_photographs_that_are_none(photos):
     (photos / "photos.tar").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"photos\.tar: not a readable archive"):
         photographs(photos / "photos.tar")
+
+
+@pytest.fixture
+def archive(photos):
+    """archive(compression): the folder of photographs in a new archive; returns its path."""
+
+    def archive(compression="gz"):
+        path = photos / f"photos.tar.{compression}"
+        with tarfile.open(path, f"w:{compression}") as tar:
+            tar.add(photos / "photos", "photos")
+        return path
+
+    return archive
+
+
+def refused_archive(path):
+    """The reason for which an archive is refused, in one sentence."""
+    with pytest.raises(ValueError) as caught:
+        photographs(path)
+    sentence = str(caught.value)
+    reason = re.fullmatch(rf"{re.escape(str(path))}: not a readable archive \((.+[^:])\)", sentence)
+    assert reason, sentence
+    return reason[1]
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
+def test_a_truncated_archive(archive, compression):
+    path = archive(compression)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    refused_archive(path)
+
+
+def test_a_damaged_archive(tmp_path):
+    info = tarfile.TarInfo("a.png")
+    info.size = 100_000
+    content = info.tobuf() + np.random.default_rng(0).bytes(info.size)
+    bad = tmp_path / "bad.tar"
+
+    compressor = zlib.compressobj(wbits=31)  # of .gz
+    begun = compressor.compress(content[:50_000]) + compressor.flush(zlib.Z_FULL_FLUSH)
+    bad.write_bytes(begun + b"\x07" * 100)  # no block begins like this
+    assert "invalid block type" in refused_archive(bad)
+
+    bad.write_bytes(gzip.compress(content[:50_000])[:-8] + bytes(8))
+    assert "CRC check failed" in refused_archive(bad)
+
+    bad.write_bytes(lzma.compress(content)[:50_000] + b"\xff" * 50_000)
+    assert "Corrupt input data" in refused_archive(bad)
+
+
+@pytest.mark.parametrize("source", ["photos", "photos.tar.gz"])
+def test_a_folder_may_be_named_as_an_image(photos, archive, source):
+    (photos / "photos" / "aa.png").mkdir()
+    archive()
+    assert photographs(photos / source, 8)[:, 0, 0, 0].tolist() == [100, 200, 50]
+
+
+def test_links_in_an_archive(photos, archive):
+    os.link(photos / "photos" / "b.png", photos / "photos" / "bb.png")
+    assert photographs(archive(), 8)[:, 0, 0, 0].tolist() == [100, 200, 200, 50]
+    (photos / "photos" / "d.png").symlink_to("nowhere.png")
+    assert "nowhere.png' not found" in refused_archive(archive())
 
 
 # ---- somebody's own images -----------------------------------------------------------------------
