@@ -16,7 +16,8 @@ def fig_costs(costs):
     if costs.empty:
         return empty_figure("No cost was measured.")
     names = [textwrap.fill(cost, 44) for cost in costs.cost]
-    figure, [[ax]] = new_figure(8.5, 0.42 * len(costs) + 0.9)
+    title = "How many times more the published procedure costs"
+    figure, [[ax]] = new_figure(8.5, 0.42 * len(costs) + 1.2, title)
     y = np.arange(len(costs))
     ax.barh(y, costs.ratio - 1, left=1, height=0.62, color=ACCENT)
     ax.vlines(costs.goal, y - 0.42, y + 0.42, color=INK, lw=2)
@@ -30,4 +31,4 @@ def fig_costs(costs):
     ax.set(xlabel="published / ours (mark: the goal)", xlim=(0.8, max(end, 2.5)))
     ax.xaxis.set_major_formatter("{x:g}")
     values = "; ".join(f"{cost} {ratio:.3g}" for cost, ratio in zip(costs.cost, costs.ratio))
-    return figure.describe(f"Bars: how many times more the published procedure costs: {values}.")
+    return figure.describe(f"Bars: {title[0].lower()}{title[1:]}: {values}.")
