@@ -226,7 +226,7 @@ def fig_changes_by_group(changes, dataset="", comparison=""):
     groups = list(changes.groupby("group", sort=False))
     most = max(len(rows) for _, rows in groups)
     title = headline(dataset, comparison)
-    figure, [axes] = new_figure(3.7 * len(groups), 1.2 + 0.24 * most, title, ncols=len(groups))
+    figure, [axes] = new_figure(4.1 * len(groups), 1.2 + 0.24 * most, title, ncols=len(groups))
     for ax, (group, rows) in zip(axes, groups):
         y = np.arange(len(rows))
         balance = 100 * (rows.repaired - rows.broken)
