@@ -21,9 +21,11 @@ from diffseg_utils.metrics import (
     changes,
     confusion,
     iou,
+    is_scored,
     mean_iou,
     pairwise_disagreement,
 )
+from diffseg_utils.presets import PADDING
 
 property_test = settings(derandomize=True, deadline=None, max_examples=80)
 IGNORE = st.sampled_from([None, 0, 1, 255, -1])
@@ -424,3 +426,9 @@ def test_repaired_less_broken_is_the_gain_in_right_pixels(case):
     assert (found["changed"] == found[["repaired", "broken", "still_wrong"]].sum(axis=1)).all()
     right = [np.diagonal(confusion(p, truth[2], n)) for p in prediction[:2]]
     assert ((found["repaired"] - found["broken"]).to_numpy() == right[1] - right[0]).all()
+
+
+def test_only_a_class_that_is_not_ignored_is_scored():
+    truth = np.array([-1, 0, 1, 2, 3, PADDING, 255])
+    assert is_scored(truth, 3).tolist() == [False, True, True, True, False, False, False]
+    assert is_scored(truth, 3, 1).tolist() == [False, True, False, True, False, False, False]

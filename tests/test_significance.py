@@ -3,10 +3,13 @@
 Few images, rare classes.
 """
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from diffseg_utils.evaluation.significance import paired_bootstrap, paired_permutation, verdict
+from diffseg_utils.metrics import mean_iou
 
 C = 6
 OFTEN = np.array(
@@ -83,3 +86,16 @@ def test_a_planted_gain_has_the_right_sign_and_is_covered():
     assert 0.9 <= np.mean([x["low"] <= wide <= x["high"] for x in found]) <= 0.99
     assert np.mean([x["difference"] for x in found]) == pytest.approx(wide, abs=0.15)
     assert not any(verdict(x["low"], x["high"]) == "loss" for x in found)
+
+
+def test_the_p_value_is_that_of_all_swaps():
+    a, b = rules(np.random.default_rng(3), 6, gain=0.03)
+    a, b = a[0], b[0]  # (B, C + 1, C)
+    sizes = []
+    for swapped in product((False, True), repeat=len(a)):
+        swapped = np.array(swapped)[:, None, None]
+        first, second = np.where(swapped, b, a), np.where(swapped, a, b)
+        sizes.append(abs(mean_iou(first.sum(0)) - mean_iou(second.sum(0))))
+    exact = np.mean(np.array(sizes) >= sizes[0] - 1e-11)  # sizes[0]: nothing is swapped
+    assert 0.05 < exact < 0.95
+    assert paired_permutation(a, b) == pytest.approx(exact, abs=0.02)
