@@ -447,6 +447,7 @@ def with_cost_ranges(effects):
 
 
 def _cost_range(texts):
+    """The range of the numbers at the beginning of some texts, and what follows them, once."""
     parts = [str(text).partition(", ") for text in texts]
     numbers = sorted({number for number, _, _ in parts}, key=lambda number: (len(number), number))
     labels = dict.fromkeys(label for _, _, label in parts if label)
